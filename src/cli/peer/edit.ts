@@ -1,20 +1,11 @@
 /** The commands `edit` and `delete`, which change a message that was sent. */
-import type { Message } from "../../client/index.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { CliCommand } from "../cli-command.ts";
 import { textOrStdin } from "../input.ts";
 import { printJson, printLine } from "../print.ts";
-import {
-  checkOwn,
-  isOwner,
-  type MessageOptions,
-  messageCommand,
-  type OnMessage,
-  onMessage,
-} from "./message-command.ts";
+import { checkOwn, isOwner, type MessageOptions, messageCommand, onMessage } from "./message-command.ts";
 import { isOriginal } from "./message-lines.ts";
 import { printSent, sentFields } from "./send.ts";
-import { storedFrom } from "./since.ts";
 
 async function edit(name: string, id: string, text: string, options: MessageOptions): Promise<void> {
   const words = await textOrStdin(text, "TEXT");
@@ -29,15 +20,6 @@ async function edit(name: string, id: string, text: string, options: MessageOpti
   });
 }
 
-/** The edits of a message, which have its text, too. */
-async function editsOf({ room, message, seq, signal }: OnMessage): Promise<Message[]> {
-  const edits: Message[] = [];
-  for await (const one of storedFrom(room, { after: seq }, signal)) {
-    if (one.kind === "edit" && one.replyTo === message.id && one.from === message.from) edits.push(one);
-  }
-  return edits;
-}
-
 /** What became of the stored bytes of a deleted message and its edits. */
 function erasedText(erased: boolean, edits: number): string {
   const what = edits === 0 ? "it" : `it and its ${edits === 1 ? "edit" : `${edits} edits`}`;
@@ -48,13 +30,9 @@ async function remove(name: string, id: string, options: MessageOptions): Promis
   await onMessage([name, id], options, "delete", async (on) => {
     const { bus, room, message, signal } = on;
     if (!isOwner(bus, room)) checkOwn(on, "delete your own messages, or ask an owner to delete it");
-    const { erased, ...sent } = await room.delete(message, { signal });
-    let isErased = erased;
-    // The message first: clients then show nothing of it, also while its edits are still there.
-    const edits = message.kind === "edit" ? [] : await editsOf(on);
-    for (const one of edits) isErased = (await room.delete(one, { signal })).erased && isErased;
-    if (options.json) return printJson({ ...sentFields(sent), deleted: id, edits: edits.length, erased: isErased });
-    await printLine(`asked everyone to remove it; ${erasedText(isErased, edits.length)}`);
+    const { erased, edits, ...sent } = await room.delete(message, { signal });
+    if (options.json) return printJson({ ...sentFields(sent), deleted: id, edits, erased });
+    await printLine(`asked everyone to remove it; ${erasedText(erased, edits)}`);
   });
 }
 

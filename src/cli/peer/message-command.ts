@@ -4,8 +4,8 @@ import { UnibusError } from "../../wire/errors.ts";
 import type { CliCommand } from "../cli-command.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
 import { asSender, nameText, type PeerOptions, peerCommand } from "./peer.ts";
-import { idArgument } from "./since.ts";
-import { checkKeeps, storedMessage } from "./stored-message.ts";
+import { idArgument, messageById } from "./since.ts";
+import { checkKeeps } from "./stored-message.ts";
 
 /** The options of a command about a message. */
 export type MessageOptions = PeerOptions & RoomChoices;
@@ -15,8 +15,6 @@ export interface OnMessage {
   readonly bus: Bus;
   readonly room: Room;
   readonly message: Message;
-  /** Its sequence number in the history. */
-  readonly seq: number;
   readonly signal: AbortSignal;
 }
 
@@ -40,7 +38,7 @@ export async function onMessage(
   await asSender(options, async (bus, signal) => {
     const room = await openRoom(bus, name, signal, options);
     checkKeeps(room, what);
-    await work({ bus, room, ...(await storedMessage(bus, room, id, signal)), signal });
+    await work({ bus, room, message: await messageById(bus, room, id, signal), signal });
   });
 }
 

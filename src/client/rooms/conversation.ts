@@ -21,8 +21,10 @@ type Changed = Target & Partial<Pick<Message, "kind" | "replyTo">>;
 
 /** A sent deletion. */
 export interface Deleted extends Sent {
-  /** Whether the stored message was erased. */
+  /** Whether the stored message was erased, and its edits. */
   readonly erased: boolean;
+  /** How many edits of the message were deleted with it. */
+  readonly edits: number;
 }
 
 /** Refuses what is not a message: `delete` without one must never mean the room. Errors: invalid. */
@@ -80,8 +82,8 @@ export class Conversation {
   }
 
   /**
-   * Deletes a message: asks every member's client to remove it, then erases it on the server, and the blob of a file
-   * with it, unless another message of this peer in this room names that. It takes nothing from a member who has kept
+   * Deletes a message: asks every member's client to remove it, then erases it and its edits, which have its text, on
+   * the server, and the blob of a file with it, unless another message of this peer in this room names that. It takes nothing from a member who has kept
    * the message. `erased` is false if the server stores it still: in a room of a version before 0.2.0, or because the
    * room stores nothing or the message was not found. For the sender and for owners.
    * Errors: those of `send`; forbidden for another's message; rate_limited after 60 in a minute.
@@ -89,16 +91,26 @@ export class Conversation {
   async delete(message: Erasable & Pick<Message, "thread">, options: SendOptions = {}): Promise<Deleted> {
     checkSaying("delete", "", options);
     checkMessage(message);
-    const { sender, eraser } = partsOf(this);
+    const { sender, eraser, receiver } = partsOf(this);
     const isOwn = message.from === sender.identity.endpoint;
     if (!isOwn) sender.checkOwner(`delete the message ${message.id} of another member`);
-    const { seqs, sha256, isBlobShared } = await eraser.find(message, options.signal);
-    const hash = sha256 === null ? new Uint8Array() : (fromHex(sha256) ?? new Uint8Array());
-    const place = { replyTo: message.id, thread: message.thread ?? undefined };
-    const sent = await this.#say(hash, { ...options, ...place, kind: "delete" });
-    const erased = seqs.length > 0 && (await eraser.erase(seqs, options.signal));
+    const { seqs, sha256, isBlobShared, about } = await eraser.find(message, options.signal);
+    const thread = message.thread ?? undefined;
+    const ask = (id: string, hash: string | null) =>
+      this.#say(fromHex(hash ?? "") ?? "", { ...options, replyTo: id, thread, kind: "delete" });
+    const sent = await ask(message.id, sha256);
+    let erased = seqs.length > 0;
+    let edits = 0;
+    // The message itself is erased last, so that a repeated call finds the edits that are left.
+    for (const { frame, seq, sha256: hash } of about) {
+      if ((await receiver.open(frame, "history"))?.content.kind !== "edit") continue;
+      edits += 1;
+      await ask(frame.id, hash);
+      erased = (await eraser.erase([seq], options.signal)) && erased;
+    }
+    erased = (await eraser.erase(seqs, options.signal)) && erased;
     if (isOwn && !isBlobShared) await eraser.release(message, options.signal);
-    return { ...sent, erased };
+    return { ...sent, erased, edits };
   }
 
   /** Reacts to a message. Errors: those of `send`. */

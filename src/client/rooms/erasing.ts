@@ -28,6 +28,16 @@ export interface StoredCopies {
   readonly sha256: string | null;
   /** Whether another message of the same sender names its blob, or that is not known. */
   readonly isBlobShared: boolean;
+  /** What its sender sent about it. Only the edits among them, which are encrypted, have its text. */
+  readonly about: readonly StoredFrame[];
+}
+
+/** A stored frame. */
+export interface StoredFrame {
+  readonly frame: Frame;
+  readonly seq: number;
+  /** The hash of the frame as sent, in hex. */
+  readonly sha256: string;
 }
 
 /** The dependencies of an `Eraser`. */
@@ -47,8 +57,10 @@ export class Eraser {
     const seqs: number[] = [];
     let sha256: string | null = null;
     let isBlobShared = !this.deps.persist;
+    const about: StoredFrame[] = [];
     const take = (frame: Frame, seq: number, bytes: Uint8Array): void => {
       if (frame.from !== from) return;
+      if (frame.re === id) about.push({ frame, seq, sha256: sha256Hex(bytes) });
       if (frame.id === id) {
         seqs.push(seq);
         sha256 ??= sha256Hex(bytes);
@@ -57,7 +69,7 @@ export class Eraser {
     // A blob may be named by an older message, too.
     const since = blob === null ? new Date(Math.max(0, timeMs - clockSkewMs)).toISOString() : null;
     const isWhole = !this.deps.persist || (await this.#scan(since, take, signal));
-    return { seqs, sha256, isBlobShared: isBlobShared || !isWhole };
+    return { seqs, sha256, isBlobShared: isBlobShared || !isWhole, about };
   }
 
   /** Reads the frames since a time, or all of them. Returns whether it reached the end. */
