@@ -160,6 +160,14 @@ export class CliPeer implements Disposable {
     return stdout;
   }
 
+  /** Runs a command with `--json` that must fail, and print only its error. Returns that, and the exit code. */
+  async failure(args: readonly string[]): Promise<{ exit: number; error: string; code: string }> {
+    const { code: exit, stdout, stderr } = await this.run([...args, "--json"]);
+    const last = stderr.trim().split("\n").at(-1) ?? "";
+    if (exit === 0 || stdout !== "") throw new Error(`unibus ${args.join(" ")}: exit ${exit}, ${stdout}${stderr}`);
+    return { exit, ...(JSON.parse(last) as { error: string; code: string }) };
+  }
+
   /** Starts a long-running command. */
   start(args: readonly string[]): Running {
     const { path } = this.folder;

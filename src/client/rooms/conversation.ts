@@ -83,9 +83,10 @@ export class Conversation {
 
   /**
    * Deletes a message: asks every member's client to remove it, then erases it and its edits, which have its text, on
-   * the server, and the blob of a file with it, unless another message of this peer in this room names that. It takes nothing from a member who has kept
-   * the message. `erased` is false if the server stores it still: in a room of a version before 0.2.0, or because the
-   * room stores nothing or the message was not found. For the sender and for owners.
+   * the server, and the blob of a file with it, unless another message of this peer in this room names that. It takes
+   * nothing from a member who has kept the message. `erased` is false if the server stores it still: in a room of a
+   * version before 0.2.0, or because the room stores nothing or the message was not found. For the sender and for
+   * owners.
    * Errors: those of `send`; forbidden for another's message; rate_limited after 60 in a minute.
    */
   async delete(message: Erasable & Pick<Message, "thread">, options: SendOptions = {}): Promise<Deleted> {
