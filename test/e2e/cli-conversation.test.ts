@@ -1,6 +1,6 @@
 /**
- * Conversations on the command line: edit, delete, react, pin, title, dm and parts of the history, each as its users see
- * it. Each peer is a process of its own.
+ * Conversations on the command line: edit, delete, react, pin, title, dm and parts of the history, each as its users
+ * see it. Each peer is a process of its own.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
