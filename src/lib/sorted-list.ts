@@ -10,10 +10,18 @@ const blockMax = 512;
 export class SortedList<T> {
   /** Never contains an empty block. */
   readonly #blocks: T[][] = [];
+  /** The rank of each value in each block. Numbers that are side by side are found faster than values. */
+  readonly #ranks: number[][] = [];
   #size = 0;
 
-  /** `compare` returns a negative number if the first value comes first, and 0 for the same value. */
-  constructor(private readonly compare: (one: T, other: T) => number) {}
+  /**
+   * `compare` returns a negative number if the first value comes first, and 0 for the same value. `rankOf`, for long
+   * lists: values with different ranks are in the order of their ranks.
+   */
+  constructor(
+    private readonly compare: (one: T, other: T) => number,
+    private readonly rankOf: (value: T) => number = () => 0,
+  ) {}
 
   get size(): number {
     return this.#size;
@@ -31,40 +39,38 @@ export class SortedList<T> {
 
   /** Adds a value. Returns false if it is in the list already. */
   add(value: T): boolean {
-    const number = this.#blockOf(value);
-    const block = this.#blocks[number];
-    if (block === undefined) return this.#append(value);
-    const at = this.#placeIn(block, value);
-    const found = block[at];
-    if (found !== undefined && this.compare(found, value) === 0) return false;
+    const rank = this.rankOf(value);
+    const number = this.#blockOf(value, rank);
+    const [block, ranks] = [this.#blocks[number], this.#ranks[number]];
+    if (block === undefined || ranks === undefined) return this.#append(value, rank);
+    const at = this.#placeIn(number, value, rank);
+    if (at < block.length && this.#order(number, at, value, rank) === 0) return false;
     block.splice(at, 0, value);
+    ranks.splice(at, 0, rank);
     this.#size += 1;
-    if (block.length > blockMax) this.#blocks.splice(number + 1, 0, block.splice(blockMax / 2));
+    if (block.length > blockMax) {
+      this.#blocks.splice(number + 1, 0, block.splice(blockMax / 2));
+      this.#ranks.splice(number + 1, 0, ranks.splice(blockMax / 2));
+    }
     return true;
   }
 
   /** Removes a value. Returns whether it was in the list. */
   remove(value: T): boolean {
-    const number = this.#blockOf(value);
-    const block = this.#blocks[number];
-    if (block === undefined) return false;
-    const at = this.#placeIn(block, value);
-    const found = block[at];
-    if (found === undefined || this.compare(found, value) !== 0) return false;
-    block.splice(at, 1);
-    if (block.length === 0) this.#blocks.splice(number, 1);
+    const [number, at] = this.#find(value);
+    if (at === -1) return false;
+    for (const lists of [this.#blocks, this.#ranks]) {
+      lists[number]?.splice(at, 1);
+      if (lists[number]?.length === 0) lists.splice(number, 1);
+    }
     this.#size -= 1;
     return true;
   }
 
   /** The position of a value, from 0, or -1 if it is not in the list. */
   indexOf(value: T): number {
-    const number = this.#blockOf(value);
-    const block = this.#blocks[number];
-    if (block === undefined) return -1;
-    const at = this.#placeIn(block, value);
-    const found = block[at];
-    if (found === undefined || this.compare(found, value) !== 0) return -1;
+    const [number, at] = this.#find(value);
+    if (at === -1) return -1;
     let before = 0;
     for (let one = 0; one < number; one++) before += this.#blocks[one]?.length ?? 0;
     return before + at;
@@ -88,35 +94,58 @@ export class SortedList<T> {
   }
 
   /** Adds a value after all others. The last block is not split, so a list filled in order has full blocks. */
-  #append(value: T): true {
-    const block = this.#blocks.at(-1);
-    if (block === undefined || block.length >= blockMax) this.#blocks.push([value]);
-    else block.push(value);
+  #append(value: T, rank: number): true {
+    const [block, ranks] = [this.#blocks.at(-1), this.#ranks.at(-1)];
+    if (block === undefined || ranks === undefined || block.length >= blockMax) {
+      this.#blocks.push([value]);
+      this.#ranks.push([rank]);
+    } else {
+      block.push(value);
+      ranks.push(rank);
+    }
     this.#size += 1;
     return true;
   }
 
+  /** The number of a value's block, and its position there; -1 if it is not in the list. */
+  #find(value: T): readonly [number: number, at: number] {
+    const rank = this.rankOf(value);
+    const number = this.#blockOf(value, rank);
+    const { length = 0 } = this.#blocks[number] ?? [];
+    const at = this.#placeIn(number, value, rank);
+    return [number, at < length && this.#order(number, at, value, rank) === 0 ? at : -1];
+  }
+
+  /** Compares the value at a place with another one. */
+  #order(number: number, at: number, value: T, rank: number): number {
+    const difference = (this.#ranks[number]?.[at] ?? 0) - rank;
+    return difference !== 0 ? difference : this.compare(this.#blocks[number]?.[at] as T, value);
+  }
+
   /** The number of the first block whose last value does not come before a value. */
-  #blockOf(value: T): number {
+  #blockOf(value: T, rank: number): number {
     let [low, high] = [0, this.#blocks.length];
     // Most values are added at the end.
-    const last = this.last;
-    if (last === undefined || this.compare(last, value) < 0) return high;
+    if (high === 0 || this.#isBlockBefore(high - 1, value, rank)) return high;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      const end = this.#blocks[middle]?.at(-1);
-      if (end !== undefined && this.compare(end, value) < 0) low = middle + 1;
+      if (this.#isBlockBefore(middle, value, rank)) low = middle + 1;
       else high = middle;
     }
     return low;
   }
 
+  #isBlockBefore(number: number, value: T, rank: number): boolean {
+    const { length = 0 } = this.#blocks[number] ?? [];
+    return this.#order(number, length - 1, value, rank) < 0;
+  }
+
   /** The position in a block before which no value reaches this one. */
-  #placeIn(block: readonly T[], value: T): number {
-    let [low, high] = [0, block.length];
+  #placeIn(number: number, value: T, rank: number): number {
+    let [low, high] = [0, this.#blocks[number]?.length ?? 0];
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.compare(block[middle] as T, value) < 0) low = middle + 1;
+      if (this.#order(number, middle, value, rank) < 0) low = middle + 1;
       else high = middle;
     }
     return low;

@@ -44,3 +44,16 @@ test("a slice is what the same slice of an array is", () => {
       expect(list.slice(start, end)).toEqual(all.slice(start, end));
   }
 });
+
+test("values with ranks are ordered by rank, then by comparison, and found by both", () => {
+  const tenth = (value: number): number => Math.floor(value / 10);
+  const list = new SortedList<number>(compare, tenth);
+  const count = 3_001;
+  for (const value of mixed(count)) expect(list.add(value)).toBe(true);
+  for (const value of [0, 1_500, 3_000]) expect(list.add(value)).toBe(false);
+  expect([...list]).toEqual(Array.from({ length: count }, (_, at) => at));
+  for (const value of mixed(count)) if (value % 3 !== 0) expect(list.remove(value)).toBe(true);
+  expect([...list]).toEqual(Array.from({ length: 1_001 }, (_, at) => 3 * at));
+  expect([list.remove(1), list.indexOf(999), list.indexOf(1_000), list.add(1_000)]).toEqual([false, 333, -1, true]);
+  expect(list.slice(333, 336)).toEqual([999, 1_000, 1_002]);
+});

@@ -13,31 +13,47 @@ type ById = { readonly id: string; readonly from: string };
 
 const byIdAndSender = (one: ById, other: ById): number => byText(one.id, other.id) || byText(one.from, other.from);
 
+/** What one sender says about one emoji. The last word may take the reaction back. */
+class Reacting<M extends TimelineMessage> {
+  readonly word = new LastWord<M>();
+
+  constructor(
+    readonly emoji: string,
+    readonly from: string,
+  ) {}
+
+  /** The message that gives the reaction, or null. */
+  get given(): M | null {
+    const { last } = this.word;
+    return last?.kind === "react" ? last : null;
+  }
+}
+
 /** The reactions to one id: one for each sender and emoji. */
 export class Reactions<M extends TimelineMessage> {
-  /** The last word of each sender about an emoji, which may take the reaction back. */
-  readonly #words = new Map<string, { readonly emoji: string; readonly word: LastWord<M> }>();
+  /** The only one, as long as there is no other. Most messages get few. */
+  #only: Reacting<M> | null = null;
+  #all: Map<string, Reacting<M>> | null = null;
 
   /** Adds or removes a `react` or `unreact`. Returns whether what is shown changed. */
   change(message: M, does: Doing): boolean {
     const emoji = emojiIn(message.data);
     if (emoji === null) return false;
-    const key = `${emoji} ${message.from}`;
-    const { word } = this.#words.get(key) ?? this.#add(key, emoji);
-    const before = word.last;
-    word[does](message);
-    const after = word.last;
-    if (after === null) this.#words.delete(key);
-    return after !== before && (before?.kind === "react" || after?.kind === "react");
+    const one = this.#of(emoji, message.from);
+    const before = one.given;
+    one.word[does](message);
+    if (one.word.last === null) this.#forget(one);
+    return one.given !== before;
   }
 
   /** The reactions that were not taken back, by the time of the first one. */
   list(): readonly Reaction[] {
-    const given: { readonly emoji: string; readonly last: M }[] = [];
-    for (const { emoji, word } of this.#words.values()) {
-      const { last } = word;
-      if (last?.kind === "react") given.push({ emoji, last });
+    if (this.#all === null) {
+      const only = this.#only;
+      return only === null || only.given === null ? [] : [{ emoji: only.emoji, from: [only.from] }];
     }
+    const given: { readonly emoji: string; readonly last: M }[] = [];
+    for (const { emoji, given: last } of this.#all.values()) if (last !== null) given.push({ emoji, last });
     given.sort((one, other) => byIdAndSender(one.last, other.last));
     const byEmoji = new Map<string, string[]>();
     for (const { emoji, last } of given) {
@@ -48,12 +64,28 @@ export class Reactions<M extends TimelineMessage> {
     return [...byEmoji].map(([emoji, from]) => ({ emoji, from }));
   }
 
-  #add(key: string, emoji: string): { readonly emoji: string; readonly word: LastWord<M> } {
-    const added = { emoji, word: new LastWord<M>() };
-    this.#words.set(key, added);
+  #of(emoji: string, from: string): Reacting<M> {
+    const only = this.#only;
+    if (only?.emoji === emoji && only.from === from) return only;
+    const known = this.#all?.get(keyOf({ emoji, from }));
+    if (known !== undefined) return known;
+    const added = new Reacting<M>(emoji, from);
+    if (this.#all === null && only === null) this.#only = added;
+    else {
+      this.#all ??= new Map(only === null ? [] : [[keyOf(only), only]]);
+      this.#all.set(keyOf(added), added);
+      this.#only = null;
+    }
     return added;
   }
+
+  #forget(one: Reacting<M>): void {
+    if (this.#only === one) this.#only = null;
+    this.#all?.delete(keyOf(one));
+  }
 }
+
+const keyOf = ({ emoji, from }: { readonly emoji: string; readonly from: string }): string => `${emoji} ${from}`;
 
 /** The deletions of one id, by any sender. */
 export class Deletions<M extends TimelineMessage> {

@@ -72,7 +72,8 @@ export class Slot<M extends TimelineMessage> {
   isItem = false;
   /** The item as last built; null after a change. */
   item: TimelineItem<M> | null = null;
-  readonly #time: number;
+  /** The time in the id, in its order only. */
+  readonly time: number;
 
   constructor(
     readonly target: Target<M>,
@@ -80,7 +81,7 @@ export class Slot<M extends TimelineMessage> {
     /** The same id, of another sender. */
     readonly next: Slot<M> | null,
   ) {
-    this.#time = sortableTime(target.id);
+    this.time = sortableTime(target.id);
   }
 
   /**
@@ -88,7 +89,7 @@ export class Slot<M extends TimelineMessage> {
    * ordered by their place in the chain.
    */
   static compare<M extends TimelineMessage>(one: Slot<M>, other: Slot<M>): number {
-    const order = one.#time - other.#time || byText(one.from, other.from);
+    const order = one.time - other.time || byText(one.from, other.from);
     return order || one.#place - other.#place || byText(one.target.id, other.target.id);
   }
 

@@ -39,7 +39,7 @@ const aboutAnother: ReadonlySet<string> = new Set(["edit", "delete", "react", "u
 /** A timeline that grows by one message at a time, in any order. */
 export class Timeline<M extends TimelineMessage> {
   readonly #targets = new Map<string, Target<M>>();
-  readonly #items = new SortedList<Slot<M>>(Slot.compare);
+  readonly #items = new SortedList<Slot<M>>(Slot.compare, ({ time }) => time);
   /** The targets that have deletions: they depend on who is an owner. */
   readonly #deleted = new Set<Target<M>>();
   readonly #waiting = new Waiting<M>();

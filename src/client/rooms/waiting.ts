@@ -9,7 +9,8 @@ export class Waiting<M extends { readonly from: string }> {
   /** Adds a message. Returns the one that has to go for it, or null: the oldest of the sender with the most. */
   add(message: M): M | null {
     const own = this.#bySender.get(message.from) ?? new Set();
-    this.#bySender.set(message.from, own.add(message));
+    if (own.size === 0) this.#bySender.set(message.from, own);
+    own.add(message);
     this.#size += 1;
     if (own.size > waitingMax.ofSender) return this.#oldest(own);
     return this.#size > waitingMax.inAll ? this.#oldest(this.#largest(own)) : null;
