@@ -73,9 +73,9 @@ export function wrapped(line: readonly Piece[], width: number, indent: number): 
     if (used + cell.width > room() && row.length > 0) {
       const space = row.findLastIndex(({ shown }) => shown === " ");
       // A word that is as long as most of a row is broken.
-      const end = space > row.length / 2 ? space + 1 : row.length;
+      const end = space > row.length / 2 ? space : row.length;
       rows.push([...start(), ...piecesOf(row.slice(0, end))]);
-      row = row.slice(end);
+      row = row.slice(end === space ? end + 1 : end);
       used = widthOf(row);
     }
     row.push(cell);

@@ -168,7 +168,7 @@ describe("at a terminal", () => {
       await using hers = await chatting(ana, subject);
       await using his = await chatting(bob, subject);
       hers.type("/file 'notes to bob.txt'\r");
-      await shows(his, /^ {2}1 .+ana {3}\[file "notes to bob.txt", 9 B: \/get 1\]$/);
+      await shows(his, /^ {2}1 .+ana {2}\[file "notes to bob.txt", 9 B: \/get 1\]$/);
       his.type("/get 1\r");
       await shows(his, /^> \/get 1 notes to bob\.txt$/);
       his.type("\r");

@@ -7,9 +7,10 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer } from "../support/cli-peer.ts";
-import { type Done, Server, unibus } from "../support/executable.ts";
+import { type Done, Server, unibus, until } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";
 import { addUser, call } from "../support/peer.ts";
+import { AtTerminal } from "../support/terminal.ts";
 
 /** Colors, a C1 sequence, reversed text, hidden characters, and a forged line. */
 const evil = "eve\u001b[31m\u009b2J\u202egpj\u2066\u200b\u3164\u00ad\r\nforged\tadmin";
@@ -87,6 +88,40 @@ describe("hostile text on a terminal has its escape sequences removed:", () => {
     expect(done.stdout + done.stderr).not.toBe("");
     isHarmless(done);
   });
+
+  test("chat at a terminal: names, texts, edits, reactions, captions, the status line, and notes", async () => {
+    const [wide, small] = [
+      { cols: 200, rows: 60 },
+      { cols: 40, rows: 12 },
+    ];
+    await using hers = new AtTerminal(ana.folder, ["chat", subject], ana.env, wide);
+    await using narrow = new AtTerminal(ana.folder, ["chat", subject], ana.env, small);
+    await using theirs = new AtTerminal(eve.folder, ["chat", subject], eve.env, wide);
+    const all = [hers, narrow, theirs];
+    const shown = async (text: string): Promise<void> => {
+      for (const one of all) await until(text, () => one.said.includes(text));
+    };
+    await shown("-- connected");
+    await until("the name is in the status line", () => /-- connected.*here: eve/.test(hers.said));
+    await eve.ok(["send", subject, "-"], `later ${evil}\n${"x".repeat(100_000)}`);
+    await shown("later");
+    theirs.type("/react 2 \u3164\u200bemoji\r");
+    await shown("emoji");
+    theirs.type("/edit 2 edited\u202e\u200b\r");
+    await shown("2 edited: ");
+    await eve.ok(["send", subject, `caption ${ownWords}`, "--attach", eve.folder.file(".config/unibus/identity.json")]);
+    await shown("caption");
+    hers.type("/who\r");
+    await until("the members are shown", () => hers.said.includes("owner, you"));
+    hers.type(`/${ownWords.replace(/[\p{Cc}]/gu, "")}\r`);
+    await until("the command is unknown", () => hers.said.includes("unknown command"));
+    for (const { said, screen } of all) {
+      expect(screen.unknown).toEqual([]);
+      expect(said.replaceAll(/\x1b\[\d*[ACJK]|[\r\n]/g, "")).not.toMatch(steering);
+      expect(said.length).toBeLessThan(100_000);
+      expect(screen.rows.filter((row) => row.startsWith("forged"))).toEqual([]);
+    }
+  }, 60_000);
 
   test("rooms with a subject forged by the server, and its errors", async () => {
     way.rewrite((answer, { target }) => {

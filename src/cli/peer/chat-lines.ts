@@ -83,7 +83,7 @@ export class ChatLines {
       ...(message.late ? ["  ", paint("(late)", "yellow")] : message.early ? ["  ", paint("(early)", "yellow")] : []),
     ];
     const lines = [[...start, ...this.#context(message), first], ...rest.map((line) => [indent, line])];
-    lines.at(-1)?.push(...this.#file(message, number), ...marks);
+    lines.at(-1)?.push(...this.#file(message, number, item.text === "" ? [] : [" "]), ...marks);
     return lines;
   }
 
@@ -156,14 +156,16 @@ export class ChatLines {
     if (item === null) return `…${id.slice(-shortLength)}`;
     const number = this.deps.numberOf(id);
     const text = cut(item.text.replaceAll(/\s+/g, " "), excerptLengthMax);
-    const what = item.deletion === null ? `${JSON.stringify(text)}` : "a removed message";
+    const name = item.message?.fileName ?? null;
+    const about = text === "" && name !== null ? `[file "${name}"]` : `"${text}"`;
+    const what = item.message === null ? "a removed message" : about;
     return `${number === null ? "" : `${number}, `}${this.nameOf(item.from)} ${what}`;
   }
 
-  #file({ blob, fileName }: Message, number: number | null): Piece[] {
+  #file({ blob, fileName }: Message, number: number | null, gap: readonly Piece[]): Piece[] {
     if (blob === null) return [];
     const name = fileName === null ? "" : ` ${JSON.stringify(fileName)}`;
     const size = sizeText(Math.max(0, blob.sz - sealBytes));
-    return [" ", this.paint(`[file${name}, ${size}${number === null ? "" : `: /get ${number}`}]`, "dim")];
+    return [...gap, this.paint(`[file${name}, ${size}${number === null ? "" : `: /get ${number}`}]`, "dim")];
   }
 }

@@ -42,10 +42,7 @@ function causeText(cause: unknown): string {
 
 /** The state of the connection, in a few words. */
 function connectionText(status: BusStatus): string {
-  if (status.state !== "reconnecting") return status.state;
-  const { attempt, cause } = status;
-  if (attempt === 0) return "connection lost, reconnecting";
-  return `reconnecting, attempt ${attempt + 1} (${causeText(cause)})`;
+  return status.state === "reconnecting" ? `reconnecting, attempt ${status.attempt + 1}` : status.state;
 }
 
 /** The status line, the most important first: what does not fit is cut off at its end. */
@@ -54,6 +51,7 @@ export function statusLine(state: ChatState): { readonly text: string; readonly 
   const parts = [
     connectionText(status),
     ...(waiting > 0 ? [`${waiting} waiting to send`] : []),
+    ...(status.state === "reconnecting" && status.cause !== null ? [causeText(status.cause)] : []),
     ...(typing.length > 0 ? [`${namesText(typing)} ${typing.length === 1 ? "is" : "are"} typing`] : []),
     ...(unread > 0 ? [`${unread} new`] : []),
     ...(here.length > 0 ? [`here: ${namesText(here)}`] : []),

@@ -51,6 +51,7 @@ class Chat {
   readonly #said = new Map<string, Said>();
   #whenBack: () => void = () => undefined;
   #wasAsked = false;
+  #isStarted = false;
 
   constructor(private readonly deps: ChatDeps) {
     const { bus, room, timeline, screen } = deps;
@@ -61,7 +62,7 @@ class Chat {
     this.#presence = new ChatPresence(room, screen.isTerminal, () => this.#refresh());
     this.#outbox = new Outbox({
       isAway: () => bus.status.state === "reconnecting",
-      onWaiting: () => void this.#note("* waiting to send: what you type is sent in order when the connection is back"),
+      onWaiting: () => void this.#note("* waiting to send: it goes out when the connection is back"),
       onSent: (count) => void this.#note(count === 1 ? "* sent: what waited" : `* sent: all ${count} that waited`),
       onRefused: ({ typed }, error) => this.#refused(typed, error),
       signal,
@@ -86,11 +87,13 @@ class Chat {
     ended.promise.catch(() => undefined);
     using releases = this.#listen();
     releases.defer(timeline.on("end", (error) => (error === null ? ended.resolve() : ended.reject(error))));
+    this.deps.screen.status(`-- opening ${room.subject} --`, (text) => this.#paint(text, "dim"));
     await waitFor(timeline.ready, signal);
     const { members } = room;
     const people = members.length === 1 ? "1 member" : `${members.length} members`;
     await this.#note(`${this.#view.roomName}, ${people}; type a message, or /help for commands`, "");
     await this.#view.start();
+    this.#isStarted = true;
     this.#refresh();
     try {
       await Promise.race([ended.promise, this.#talk().then(() => this.#drain())]);
@@ -222,7 +225,7 @@ class Chat {
   /** Updates the status line. */
   #refresh(): void {
     const { bus, screen } = this.deps;
-    if (!screen.isTerminal) return;
+    if (!screen.isTerminal || !this.#isStarted) return;
     const { lines, newestOwn, roomName } = this.#view;
     const names = (holds: (one: ChatPresence["others"][number]) => boolean) =>
       this.#presence.others.filter(holds).map(({ endpoint }) => lines.nameOf(endpoint));
@@ -246,9 +249,15 @@ function reportUnsent(unsent: readonly string[]): void {
   for (const line of unsent) printNote(`not sent: ${line}`);
 }
 
-async function chat(name: string, options: PeerOptions & RoomChoices): Promise<void> {
+/** The options of `chat`. */
+interface ChatOptions extends PeerOptions, RoomChoices {
+  readonly signals: boolean;
+}
+
+async function chat(name: string, options: ChatOptions): Promise<void> {
   let unsent: readonly string[] = [];
   const talk = async (bus: Bus, signal: AbortSignal) => {
+    bus.signals.isOn = options.signals;
     const room = await openRoom(bus, name, signal, options);
     const screen = openScreen("> ");
     await using timeline = room.timeline({ limit: readFirst, signal });
@@ -275,6 +284,7 @@ export function chatCommand(): CliCommand {
   });
   return sendingCommand(peerCommand(command))
     .argument("<room>", roomText)
+    .option("--no-signals", "neither send nor show who is here, who types, and how far each has read")
     .addHelpText(
       "after",
       `\nIn the chat, N is the number before a message:\n${chatHelp.map((line) => `  ${line}`).join("\n")}`,
