@@ -115,7 +115,9 @@ export class HostileServer implements AsyncDisposable {
   /** Forwards to the real bus. The signature names this proxy's address, which the bus accepts since its start. */
   #forward({ method, target, headers, body }: Asked): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      const forwarded = request(`${this.target}${target}`, { method, headers }, (reply) => {
+      // A client's `Connection: close` is for this proxy: passed on, it would close a connection that is used again.
+      const { connection: _, ...rest } = headers;
+      const forwarded = request(`${this.target}${target}`, { method, headers: rest }, (reply) => {
         bodyOf(reply).then(
           (bytes) => resolve({ status: reply.statusCode ?? 0, headers: reply.headers, body: bytes }),
           reject,
