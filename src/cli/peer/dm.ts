@@ -26,7 +26,8 @@ async function dm(who: string, text: string | undefined, options: PeerOptions & 
 /** The command `dm WHO [TEXT]`. */
 export function dmCommand(): CliCommand {
   const command = new CliCommand("dm", {
-    summary: "find or create the direct room with a user, and print its id; with TEXT, send that, and print its id, too",
+    summary:
+      "find or create the direct room with a user, and print its id; with TEXT, send that, and print its id, too",
     example: 'unibus dm bob "are you there?"',
   });
   return sendingCommand(peerCommand(command))
