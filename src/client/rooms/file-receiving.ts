@@ -5,6 +5,7 @@
  * Source: docs/protocol/envelope.md.
  */
 import { saveFile } from "#files";
+import { free } from "../../lib/free.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import type { BlobRef } from "../../wire/frame.ts";
 import { decodeManifest, partBytes } from "../../wire/parts.ts";
@@ -151,6 +152,7 @@ export class ReceivedFile {
     for await (const chunk of this.chunks(options)) {
       content.set(chunk, at);
       at += chunk.length;
+      free(chunk);
     }
     return content;
   }

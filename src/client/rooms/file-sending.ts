@@ -7,6 +7,7 @@
  * be read again is sent again with the new key. After a failure, what was stored is deleted again.
  */
 import { openPath } from "#files";
+import { free } from "../../lib/free.ts";
 import { piecesOf } from "../../lib/pieces.ts";
 import { blobBytesMax } from "../../wire/api.ts";
 import { payloadOf } from "../../wire/envelope.ts";
@@ -156,6 +157,7 @@ class Upload {
     this.#refs.push(sealed.ref);
     const store = () => this.blobs.store(sealed, this.#signal);
     const stored = (offline === "refuse" ? store() : persistently(store, this.#signal)).then(() => {
+      free(sealed.ciphertext);
       this.#done += bytes;
       onProgress?.({ done: this.#done, total: this.source.size });
     });

@@ -5,10 +5,11 @@
  * interrupted, that file stays, and the next download of the same file to the same path continues it. Its content is
  * not trusted: it is encrypted again, part by part, and counts as far as the hashes are those that the sender named.
  */
-import { constants, createReadStream } from "node:fs";
+import { constants } from "node:fs";
 import { type FileHandle, link, lstat, open, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { syncFolder } from "../../lib/atomic-file.ts";
+import { free } from "../../lib/free.ts";
 import { fromBase64, sha256Hex } from "../../wire/encoding.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import type { BlobRef } from "../../wire/frame.ts";
@@ -29,9 +30,24 @@ const isThere = (path: string): Promise<boolean> =>
     () => false,
   );
 
+/** The chunks of a file, each valid until the next one is requested. */
+async function* chunksOf(file: FileHandle): AsyncGenerator<Uint8Array, void> {
+  const buffer = new Uint8Array(readBytes);
+  for (;;) {
+    const { bytesRead } = await file.read(buffer, 0, readBytes, null);
+    if (bytesRead === 0) return;
+    yield buffer.subarray(0, bytesRead);
+  }
+}
+
 async function* read(path: string): AsyncGenerator<Uint8Array, void> {
   try {
-    yield* createReadStream(path, { highWaterMark: readBytes });
+    const file = await open(path);
+    try {
+      yield* chunksOf(file);
+    } finally {
+      await file.close();
+    }
   } catch (cause) {
     throw new UnibusError("invalid", `${path} cannot be read: ${codeOf(cause)} (check its permissions)`, { cause });
   }
@@ -130,6 +146,7 @@ export async function saveFile(
       for await (const chunk of file.chunks({ from: had.count, onProgress, signal })) {
         await write(handle, chunk, bytes);
         bytes += chunk.length;
+        free(chunk);
       }
       await handle.truncate(bytes);
       await handle.sync();

@@ -1,6 +1,7 @@
 /** The blobs of one room: encrypted with its key before upload, and verified after download. */
 
 import { backoffMs } from "../../lib/backoff.ts";
+import { free } from "../../lib/free.ts";
 import { blobBytesMax } from "../../wire/api.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import type { BlobRef } from "../../wire/frame.ts";
@@ -83,6 +84,7 @@ export class RoomBlobs {
     // One byte more, so that a longer blob is seen to be a wrong one.
     const ciphertext = await this.control.getBlob(blob.h, signal, Math.min(blob.sz + 1, blobBytesMax));
     const opened = openBlob(ciphertext, blob, room);
+    free(ciphertext);
     if (opened instanceof Uint8Array) return opened;
     const what = `the server returned the wrong blob: ${opened.fault}`;
     throw new UnibusError("invalid", `${what} (do not trust it)`);

@@ -1,5 +1,6 @@
 import type { Static, TSchema } from "@sinclair/typebox";
 import { Check } from "@sinclair/typebox/value";
+import { free } from "../../lib/free.ts";
 import { isReplyCode, UnibusError } from "../../wire/errors.ts";
 import { requestIdHeader } from "../../wire/sign.ts";
 
@@ -50,6 +51,7 @@ export async function bodyOf(reply: Response, bytesMax: number, url: string): Pr
       body = larger;
     }
     body.set(value, size);
+    free(value);
     size = end;
   }
   return size === body.length ? body : body.slice(0, size);

@@ -12,6 +12,7 @@ import { dirname, join } from "node:path";
 import { Type } from "@sinclair/typebox";
 import { BlobStore, blobCharge, type ChargedBlob, type PutBlob, unwritableBlob } from "../../contracts/blobs.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
+import { free } from "../../lib/free.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 
@@ -57,8 +58,7 @@ type Named = PutBlob & { readonly charge: number };
 
 async function write(file: FileHandle, chunk: Uint8Array): Promise<void> {
   for (let at = 0; at < chunk.byteLength; ) at += (await file.write(chunk, at)).bytesWritten;
-  // Freed now: memory that waits for garbage collection would grow with every upload in progress.
-  if (chunk.byteLength === chunk.buffer.byteLength) (chunk.buffer as ArrayBuffer).transfer(0);
+  free(chunk);
 }
 
 /** Writes chunks to a new file, each while the next one arrives, and returns the hash of the whole. */
