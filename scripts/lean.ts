@@ -5,6 +5,7 @@ import { wordlist } from "@scure/bip39/wordlists/english.js";
 import type { BunPlugin } from "bun";
 import * as adminApi from "../src/wire/admin-api.ts";
 import * as api from "../src/wire/api.ts";
+import { confusables, unicodeVersion } from "../src/wire/confusables.ts";
 import * as joining from "../src/wire/joining.ts";
 import { isBytes, type ObjectSchema, type RouteSpec } from "../src/wire/route.ts";
 import { routes } from "../src/wire/routes.ts";
@@ -60,6 +61,24 @@ function packedClasses(): string {
     ([name, text]) => `export const ${name} = unpacked(${JSON.stringify(packed(text))});`,
   );
   return [`const unpacked = ${unpacked};`, ...parts].join("\n");
+}
+
+/** The module of confusable characters: the distances to the character before and the prototypes, each side by side. */
+function packedConfusables(): string {
+  const unpacked = (steps: string, prototypes: string, all = prototypes.split(",")) =>
+    steps
+      .split(",")
+      .map((step, at) => `${step || 1}:${all[at]}`)
+      .join(",");
+  const entries = confusables.split(",").map((entry) => entry.split(":"));
+  const steps = entries.map(([step = ""]) => (step === "1" ? "" : step)).join(",");
+  const prototypes = entries.map(([, prototype = ""]) => prototype).join(",");
+  if (unpacked(steps, prototypes) !== confusables) throw new Error("the packed confusables are not the confusables");
+  const packed = [steps, prototypes].map((text) => JSON.stringify(text)).join(", ");
+  return [
+    `export const unicodeVersion = ${JSON.stringify(unicodeVersion)};`,
+    `export const confusables = (${unpacked})(${packed});`,
+  ].join("\n");
 }
 
 /** How a browser refers to each schema that `api.ts` and `admin-api.ts` export. */
@@ -123,6 +142,7 @@ export const lean: BunPlugin = {
       loader: "ts",
     }));
     build.onLoad({ filter: /src\/wire\/routes\.ts$/ }, () => ({ contents: clientRoutes(), loader: "ts" }));
+    build.onLoad({ filter: /src\/wire\/confusables\.ts$/ }, () => ({ contents: packedConfusables(), loader: "js" }));
     build.onLoad({ filter: /src\/wire\/joining\.ts$/ }, () => ({ contents: packedClasses(), loader: "js" }));
     build.onResolve({ filter: /^@sinclair\/typebox(\/value)?$/ }, () => ({ path: schemas }));
   },

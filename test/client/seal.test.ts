@@ -119,6 +119,15 @@ test("a key that WebCrypto generated is not revealed, signs, and agrees as libso
   expect(Buffer.from(await openBox(box, signer.kexPub, signer.agree))).toEqual(message);
 });
 
+test("BLAKE2b gives libsodium's bytes on each platform, of any length up to a block", () => {
+  for (let length = 0; length <= 128; length++) {
+    const bytes = randomBytes(length);
+    const expected = Buffer.from(sodium.crypto_generichash(24, bytes, null));
+    for (const { hash24 } of [aeadNode, aeadBrowser]) expect(Buffer.from(hash24(bytes))).toEqual(expected);
+  }
+  expect(() => aeadBrowser.hash24(new Uint8Array(129))).toThrow(RangeError);
+});
+
 describe("XChaCha20-Poly1305", () => {
   const pairs = [
     [aeadNode, aeadBrowser],

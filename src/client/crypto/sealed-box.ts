@@ -1,16 +1,16 @@
 /**
  * libsodium's sealed boxes (crypto_box_seal), on every platform. The X25519 secret comes from the platform; the rest is
- * `@noble`'s: HSalsa20 for the key, BLAKE2b for the nonce, XSalsa20-Poly1305 for the content. A box is the ephemeral
+ * JavaScript: HSalsa20 for the key, BLAKE2b for the nonce, XSalsa20-Poly1305 for the content. A box is the ephemeral
  * public key and then the ciphertext. Source: https://doc.libsodium.org/public-key_cryptography/sealed_boxes
  */
+
 import { hsalsa, xsalsa20poly1305 } from "@noble/ciphers/salsa.js";
-import { blake2b } from "@noble/hashes/blake2.js";
+import { hash24 } from "#aead";
 import { isSoundKexKey } from "../../wire/curve.ts";
 import { bytesOf } from "../../wire/encoding.ts";
 import type { Agreement, Soon } from "./signer.ts";
 
 const keyBytes = 32;
-const nonceBytes = 24;
 
 /** The bytes as little-endian 32-bit words. */
 function words(bytes: Uint8Array): Uint32Array {
@@ -28,7 +28,7 @@ function cipherOf({ ephemeralPub, secret }: Agreement, kexPub: Uint8Array) {
   const key = new Uint8Array(keyBytes);
   const view = new DataView(key.buffer);
   for (const [i, word] of derived.entries()) view.setUint32(4 * i, word, true);
-  const nonce = blake2b(new Uint8Array([...ephemeralPub, ...kexPub]), { dkLen: nonceBytes });
+  const nonce = hash24(new Uint8Array([...ephemeralPub, ...kexPub]));
   return xsalsa20poly1305(key, nonce);
 }
 
