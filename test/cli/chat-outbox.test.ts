@@ -95,6 +95,17 @@ describe("an outbox", () => {
     expect([outbox.unsent, log]).toEqual([["one", "two"], []]);
   });
 
+  test("sends what is added the moment that it becomes empty", async () => {
+    const { outbox, log, say } = outboxOf();
+    say("one");
+    await outbox.less();
+    say("two");
+    await outbox.less();
+    say("three");
+    await outbox.empty();
+    expect(log).toEqual(["one", "two", "three"]);
+  });
+
   test("is bounded", () => {
     const { outbox, link, say } = outboxOf();
     link.isAway = true;

@@ -109,8 +109,13 @@ describe("hostile text on a terminal has its escape sequences removed:", () => {
     await shown("emoji");
     theirs.type("/edit 2 edited\u202e\u200b\r");
     await shown("2 edited: ");
-    await eve.ok(["send", subject, `caption ${ownWords}`, "--attach", eve.folder.file(".config/unibus/identity.json")]);
+    const named = ["--name", "..\u200b$(evil)", "--caption", `caption ${ownWords}`];
+    await eve.ok(["file", "send", subject, eve.folder.file(".config/unibus/identity.json"), ...named]);
     await shown("caption");
+    // The name is only suggested, and without what hides.
+    hers.type("/get 3\r");
+    await until("a name is suggested", () => hers.said.includes("> /get 3 _$(evil)"));
+    hers.type("\x03");
     hers.type("/who\r");
     await until("the members are shown", () => hers.said.includes("owner, you"));
     hers.type(`/${ownWords.replace(/[\p{Cc}]/gu, "")}\r`);

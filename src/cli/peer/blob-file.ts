@@ -23,8 +23,7 @@ async function shown<T>(what: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Reads a file of at most the size of a blob; `-` is stdin. Errors: invalid, too_large. */
-export async function contentOf(path: string): Promise<Uint8Array> {
+async function contentOf(path: string): Promise<Uint8Array> {
   const { stream, size: known } = path === "-" ? { stream: Bun.stdin.stream(), size: null } : await openNamed(path);
   if (known !== null && known > blobBytesMax) throw tooLarge(path);
   const chunks: Uint8Array[] = [];

@@ -4,10 +4,11 @@
  */
 import type { LiveTimeline, Message, Room, SendOptions, Sent, TimelineItem } from "../../client/index.ts";
 import { cutToWidth } from "../terminal-cells.ts";
-import { saveFile, sendFile, typedPath } from "./chat-files.ts";
+import { type ShowProgress, saveFile, sendFile, typedPath } from "./chat-files.ts";
 import type { ChatPresence } from "./chat-presence.ts";
 import type { ChatScreen } from "./chat-screen.ts";
 import type { ChatView } from "./chat-view.ts";
+import { savedName } from "./file-name.ts";
 import { sizeText } from "./message-lines.ts";
 
 /** How long a message may wait for the server, in milliseconds. The outbox ends earlier with the chat. */
@@ -36,6 +37,9 @@ export interface ChatContext {
   readonly signal: AbortSignal;
   /** Puts something into the outbox. */
   readonly send: (said: Said) => Promise<void>;
+  /** Lets work go on while the person types. Its error becomes a note. */
+  readonly meanwhile: (work: Promise<unknown>) => void;
+  readonly progress: ShowProgress;
   /** Shows a note. */
   readonly note: (text: string) => Promise<void>;
 }
@@ -164,7 +168,7 @@ async function title(chat: ChatContext, { line, rest }: Typed): Promise<unknown>
 
 async function file(chat: ChatContext, { line, rest }: Typed): Promise<unknown> {
   if (rest === "") return usage(chat, "file");
-  const send = () => sendFile(chat.room, typedPath(rest), sending(chat));
+  const send = () => sendFile(chat.room, typedPath(rest), sending(chat), chat.progress);
   await chat.send({ typed: line, send, isBack: isItem(chat) });
 }
 
@@ -173,16 +177,18 @@ async function get(chat: ChatContext, { rest }: Typed): Promise<unknown> {
   if (number === null) return usage(chat, "get");
   const message = await messageOf(chat, chat.view.item(number), number);
   if (message === null) return;
-  if (message.blob === null) return chat.note(`message ${number} has no file`);
+  if (message.file() === null) return chat.note(`message ${number} has no file`);
   // The name is a text of its sender's, so a person decides whether it becomes a path.
   if (text === "" && !chat.screen.isTerminal) return usage(chat, "get");
   if (text === "") {
     await chat.note("where to? change the name, or press Enter");
-    return chat.screen.suggest(`/get ${number} ${message.fileName ?? `file-${number}`}`);
+    return chat.screen.suggest(`/get ${number} ${savedName(message.fileName, message.id)}`);
   }
   const path = typedPath(text);
-  const size = await saveFile(chat.room, message, path, chat.signal);
-  await chat.note(`${sizeText(size)} written to ${path}`);
+  const saving = saveFile(message, path, { signal: chat.signal, show: chat.progress });
+  const saved = saving.then((size) => chat.note(`${sizeText(size)} written to ${path}`));
+  // A person goes on typing. In a pipe, the next line waits.
+  return chat.screen.isTerminal ? chat.meanwhile(saved) : saved;
 }
 
 async function who(chat: ChatContext): Promise<void> {

@@ -1,11 +1,13 @@
-/** Files in a chat. */
-import { link } from "node:fs/promises";
+/** Files in a chat, of any size, with their progress in the status line. */
 import { homedir } from "node:os";
-import { basename, dirname, join, resolve } from "node:path";
-import type { Message, Room, SendOptions, Sent } from "../../client/index.ts";
-import { placeFile } from "../../lib/atomic-file.ts";
-import { UnibusError } from "../../wire/errors.ts";
-import { contentOf } from "./blob-file.ts";
+import { basename, join } from "node:path";
+import type { FileProgress, Message, Room, SendOptions, Sent } from "../../client/index.ts";
+import { hasCode, UnibusError } from "../../wire/errors.ts";
+import { openNamed } from "../input.ts";
+import { sizeText } from "./message-lines.ts";
+
+/** Shows how far a transfer is; null at its end. */
+export type ShowProgress = (text: string | null) => void;
 
 /** Resolves a path as a person types it or drops it onto a terminal: with `~/`, in quotes, or with escaped spaces. */
 export function typedPath(text: string): string {
@@ -15,27 +17,49 @@ export function typedPath(text: string): string {
   return path.startsWith("~/") ? join(homedir(), path.slice(2)) : path;
 }
 
-/** Sends a file to a room. Errors: invalid for a file that cannot be read; too_large; those of `putBlob` and `send`. */
-export async function sendFile(room: Room, path: string, options: SendOptions): Promise<Sent> {
-  const content = await contentOf(path);
-  const blob = await room.putBlob(content, options.signal);
-  return room.send("", { ...options, kind: "file", blob, fileName: basename(path) });
+/** Runs a transfer and shows how far it is. */
+async function transfer<T>(
+  what: string,
+  show: ShowProgress,
+  work: (onProgress: (progress: FileProgress) => void) => Promise<T>,
+): Promise<T> {
+  show(what);
+  try {
+    return await work(({ done, total }) =>
+      show(`${what} ${total ? `${Math.floor((100 * done) / total)} %` : sizeText(done)}`),
+    );
+  } finally {
+    show(null);
+  }
+}
+
+/** Sends a file to a room. Errors: invalid for a file that is empty or cannot be read; those of `room.sendFile`. */
+export async function sendFile(room: Room, path: string, options: SendOptions, show: ShowProgress): Promise<Sent> {
+  const { size } = await openNamed(path);
+  if (size === null) throw new UnibusError("invalid", `${path} is not a regular file (use unibus file send)`);
+  if (size === 0) throw new UnibusError("invalid", `${path} is empty (name a file with content)`);
+  const mediaType = Bun.file(path).type;
+  return transfer(`sending ${basename(path)}`, show, (onProgress) => {
+    return room.sendFile(path, { ...options, mediaType, onProgress });
+  });
 }
 
 /**
- * Writes the file of a message, completely or not at all. Returns its size.
- * Errors: conflict for a file that exists; invalid for one that cannot be written; those of `getBlob`.
+ * Writes the file of a message, completely or not at all. The same call goes on after an interruption.
+ * Returns its size. Errors: conflict for a file that exists; those of `save`.
  */
-export async function saveFile(room: Room, message: Message, path: string, signal: AbortSignal): Promise<number> {
-  const { blob, epoch } = message;
-  if (blob === null) throw new UnibusError("invalid", "this message has no file");
-  const content = await room.getBlob({ blob, epoch }, signal);
+export async function saveFile(
+  message: Message,
+  path: string,
+  { signal, show }: { readonly signal: AbortSignal; readonly show: ShowProgress },
+): Promise<number> {
+  const file = message.file();
+  if (file === null) throw new UnibusError("invalid", "this message has no file");
   try {
-    await placeFile(dirname(resolve(path)), content, (draft) => link(draft, path));
-  } catch (cause) {
-    const code = String((cause as { code?: unknown }).code);
-    if (code === "EEXIST") throw new UnibusError("conflict", `${path} exists already (choose another name)`);
-    throw new UnibusError("invalid", `${path} cannot be written: ${code} (choose another name)`, { cause });
+    await transfer(`saving ${basename(path)}`, show, (onProgress) => file.save(path, { signal, onProgress }));
+  } catch (error) {
+    if (!hasCode(error, "conflict")) throw error;
+    throw new UnibusError("conflict", `${path} exists already (choose another name)`, { cause: error });
   }
-  return content.length;
+  return file.size;
 }

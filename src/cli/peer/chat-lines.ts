@@ -3,7 +3,6 @@
  * scrolled away, so a change is a line of its own, which names the number of its message. All text is escaped when it
  * is printed.
  */
-import { sealBytes } from "../../client/crypto/sealing.ts";
 import type { Message, Room, TimelineItem } from "../../client/index.ts";
 import { LruCache } from "../../lib/lru-cache.ts";
 import { colourOf, type Paint, type Piece } from "../terminal-text.ts";
@@ -162,10 +161,11 @@ export class ChatLines {
     return `${number === null ? "" : `${number}, `}${this.nameOf(item.from)} ${what}`;
   }
 
-  #file({ blob, fileName }: Message, number: number | null, gap: readonly Piece[]): Piece[] {
-    if (blob === null) return [];
-    const name = fileName === null ? "" : ` ${JSON.stringify(fileName)}`;
-    const size = sizeText(Math.max(0, blob.sz - sealBytes));
-    return [...gap, this.paint(`[file${name}, ${size}${number === null ? "" : `: /get ${number}`}]`, "dim")];
+  #file(message: Message, number: number | null, gap: readonly Piece[]): Piece[] {
+    const file = message.file();
+    if (file === null) return [];
+    const name = file.name === null ? "" : ` ${JSON.stringify(file.name)}`;
+    const how = number === null ? "" : `: /get ${number}`;
+    return [...gap, this.paint(`[file${name}, ${sizeText(file.size)}${how}]`, "dim")];
   }
 }

@@ -38,6 +38,7 @@ export class Outbox {
   readonly #queue: Outgoing[] = [];
   #characters = 0;
   #isPumping = false;
+  #pumping: Promise<void> = Promise.resolve();
   /** How many were sent since something had to wait; null while nothing does. */
   #sentSince: number | null = null;
   #whenLess: (() => void)[] = [];
@@ -68,13 +69,13 @@ export class Outbox {
   add(outgoing: Outgoing): void {
     this.#queue.push(outgoing);
     this.#characters += outgoing.typed.length;
-    void this.#pump();
+    this.#pump();
   }
 
   /** The connection broke, or is back. */
   wake(): void {
     if (this.deps.isAway() && this.size > 0) this.#wait();
-    void this.#pump();
+    this.#pump();
   }
 
   /** Resolves when one less waits. */
@@ -87,9 +88,18 @@ export class Outbox {
     while (this.size > 0) await this.less();
   }
 
-  async #pump(): Promise<void> {
+  /** Resolves when nothing is being sent. */
+  settled(): Promise<void> {
+    return this.#pumping;
+  }
+
+  #pump(): void {
     if (this.#isPumping) return;
     this.#isPumping = true;
+    this.#pumping = this.#sendAll();
+  }
+
+  async #sendAll(): Promise<void> {
     for (let attempt = 0; this.#queue[0] !== undefined && !this.deps.signal.aborted; ) {
       if (this.deps.isAway()) {
         this.#wait();

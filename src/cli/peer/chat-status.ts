@@ -21,6 +21,8 @@ export interface ChatState {
   readonly unread: number;
   /** How many messages are not sent yet, if they wait. */
   readonly waiting: number;
+  /** How far a file is, or null. */
+  readonly transfer: string | null;
 }
 
 /** A list of names that stays short. */
@@ -47,11 +49,12 @@ function connectionText(status: BusStatus): string {
 
 /** The status line, the most important first: what does not fit is cut off at its end. */
 export function statusLine(state: ChatState): { readonly text: string; readonly colour: Colour } {
-  const { room, status, typing, here, readBy, unread, waiting } = state;
+  const { room, status, typing, here, readBy, unread, waiting, transfer } = state;
   const parts = [
     connectionText(status),
     ...(waiting > 0 ? [`${waiting} waiting to send`] : []),
     ...(status.state === "reconnecting" && status.cause !== null ? [causeText(status.cause)] : []),
+    ...(transfer === null ? [] : [transfer]),
     ...(typing.length > 0 ? [`${namesText(typing)} ${typing.length === 1 ? "is" : "are"} typing`] : []),
     ...(unread > 0 ? [`${unread} new`] : []),
     ...(here.length > 0 ? [`here: ${namesText(here)}`] : []),

@@ -26,6 +26,8 @@ const readFirst = 100;
 const echoWaitMs = 2_000;
 /** How long the end waits until everything is sent, in milliseconds: for a person, and at the end of a pipe. */
 const drainWaitMs = { terminal: 5_000, pipe: 30_000 } as const;
+/** How long the end waits for what is being sent to be given up in order, in milliseconds. */
+const endWaitMs = 10_000;
 /** How often the status line shows the attempts of an outage, in milliseconds. */
 const statusEveryMs = 1_000;
 
@@ -50,6 +52,8 @@ class Chat {
   /** What was sent and has not come back, by id. */
   readonly #said = new Map<string, Said>();
   #whenBack: () => void = () => undefined;
+  readonly #jobs = new Set<Promise<unknown>>();
+  #transfer: string | null = null;
   #wasAsked = false;
   #isStarted = false;
 
@@ -71,6 +75,11 @@ class Chat {
     const send = (said: Said) => this.#send(said);
     this.#context = {
       ...{ room, timeline, screen, note, send, signal },
+      meanwhile: (work) => this.#meanwhile(work),
+      progress: (text) => {
+        this.#transfer = text;
+        this.#refresh();
+      },
       ...{ me: this.#me, view: this.#view, presence: this.#presence },
     };
   }
@@ -99,6 +108,8 @@ class Chat {
       await Promise.race([ended.promise, this.#talk().then(() => this.#drain())]);
     } finally {
       this.#ending.abort();
+      const ends = Promise.allSettled([this.#outbox.settled(), ...this.#jobs]);
+      await Promise.race([ends, pause(endWaitMs, undefined)]);
       await this.#view.settled();
     }
   }
@@ -197,6 +208,13 @@ class Chat {
     this.#refresh();
   }
 
+  #meanwhile(work: Promise<unknown>): void {
+    const job: Promise<unknown> = work
+      .catch((error: unknown) => this.#note(`* ${(error as Error).message}`))
+      .finally(() => this.#jobs.delete(job));
+    this.#jobs.add(job);
+  }
+
   #changed(): void {
     for (const [id, said] of this.#said) if (said.isBack(id)) this.#said.delete(id);
     if (this.#said.size === 0) this.#whenBack();
@@ -235,6 +253,7 @@ class Chat {
       here: names(({ state }) => state !== null),
       readBy: newestOwn === null ? [] : names(({ readUpTo }) => (readUpTo ?? "") >= newestOwn.id),
       waiting: this.#outbox.isWaiting ? this.#outbox.size : 0,
+      transfer: this.#transfer,
     });
     screen.status(text, (one) => this.#paint(one, colour));
   }
