@@ -92,7 +92,8 @@ describe("an outbox", () => {
     say("two");
     ending.abort();
     await Promise.resolve();
-    expect([outbox.unsent, log]).toEqual([["one", "two"], []]);
+    await outbox.settled();
+    expect([outbox.unsent, log, outbox.isFirstUncertain]).toEqual([["one", "two"], [], true]);
   });
 
   test("sends what is added the moment that it becomes empty", async () => {

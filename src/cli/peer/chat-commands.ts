@@ -220,7 +220,7 @@ const commands: Readonly<Record<string, Command>> = {
   title: { usage: "/title TEXT", help: "give the room a title (owners)", run: title },
   file: { usage: "/file PATH", help: "send a file", run: file },
   get: { usage: "/get N [PATH]", help: "save the file of message N", run: get },
-  who: { usage: "/who", help: "list the members: who is here, who types, how far each has read", run: who },
+  who: { usage: "/who", help: "list members: who is here, who types, who read how far", run: who },
   help: { usage: "/help", help: "list these commands", run: help },
   quit: { usage: "/quit", help: "end the chat, and stay in the room (also Ctrl-D)", run: async () => undefined },
 };

@@ -37,6 +37,7 @@ export interface OutboxDeps {
 export class Outbox {
   readonly #queue: Outgoing[] = [];
   #characters = 0;
+  #isCutOff = false;
   #isPumping = false;
   #pumping: Promise<void> = Promise.resolve();
   /** How many were sent since something had to wait; null while nothing does. */
@@ -58,6 +59,11 @@ export class Outbox {
   /** The lines that are not sent, or not known to be, in order. */
   get unsent(): readonly string[] {
     return this.#queue.map(({ typed }) => typed);
+  }
+
+  /** Whether the first of the unsent lines may have arrived: sending it was cut off. */
+  get isFirstUncertain(): boolean {
+    return this.#isCutOff;
   }
 
   /** Whether one more may be added. */
@@ -117,7 +123,10 @@ export class Outbox {
       await outgoing.send();
       if (this.#sentSince !== null) this.#sentSince += 1;
     } catch (error) {
-      if (this.deps.signal.aborted) return false;
+      if (this.deps.signal.aborted) {
+        this.#isCutOff = true;
+        return false;
+      }
       if (isUnibusError(error) && error.code === "unavailable") {
         this.#wait();
         return false;

@@ -8,6 +8,7 @@
 import type { Bus, LiveTimeline, Message, Room, RoomEvents, TimelineItem } from "../../client/index.ts";
 import { UnibusError } from "../../client/index.ts";
 import { pause, waitFor } from "../../client/transport/wait.ts";
+import { hasCode } from "../../wire/errors.ts";
 import { CliCommand } from "../cli-command.ts";
 import { printNote } from "../print.ts";
 import { painter } from "../terminal-text.ts";
@@ -84,9 +85,13 @@ class Chat {
     };
   }
 
-  /** The lines that were not sent. */
-  get unsent(): readonly string[] {
-    return this.#outbox.unsent;
+  /** Says what was not sent. Returns how much that is. */
+  reportUnsent(): number {
+    const { unsent, isFirstUncertain } = this.#outbox;
+    for (const [index, line] of unsent.entries()) {
+      printNote(index === 0 && isFirstUncertain ? `may not be sent: ${line}` : `not sent: ${line}`);
+    }
+    return unsent.length;
   }
 
   /** Runs until the chat ends. Errors: forbidden, gone. */
@@ -228,7 +233,8 @@ class Chat {
 
   #refused(typed: string, error: unknown): void {
     const again = this.deps.screen.isTerminal ? "the up key gets it back" : typed;
-    void this.#note(`* not sent: ${(error as Error).message}; ${again}`);
+    const what = hasCode(error, "timeout") ? "not confirmed" : "not sent";
+    void this.#note(`* ${what}: ${(error as Error).message}; ${again}`);
     this.#refresh();
   }
 
@@ -263,18 +269,13 @@ class Chat {
   }
 }
 
-/** Says what was not sent. */
-function reportUnsent(unsent: readonly string[]): void {
-  for (const line of unsent) printNote(`not sent: ${line}`);
-}
-
 /** The options of `chat`. */
 interface ChatOptions extends PeerOptions, RoomChoices {
   readonly signals: boolean;
 }
 
 async function chat(name: string, options: ChatOptions): Promise<void> {
-  let unsent: readonly string[] = [];
+  let unsent = 0;
   const talk = async (bus: Bus, signal: AbortSignal) => {
     bus.signals.isOn = options.signals;
     const room = await openRoom(bus, name, signal, options);
@@ -285,13 +286,12 @@ async function chat(name: string, options: ChatOptions): Promise<void> {
       await one.run();
     } finally {
       screen.close();
-      unsent = one.unsent;
-      reportUnsent(unsent);
+      unsent = one.reportUnsent();
     }
   };
   await asPeer(options, talk, { follows: true });
-  if (unsent.length === 0) return;
-  const what = unsent.length === 1 ? "1 message was" : `${unsent.length} messages were`;
+  if (unsent === 0) return;
+  const what = unsent === 1 ? "1 message was" : `${unsent} messages were`;
   throw new UnibusError("unavailable", `${what} not sent (send again what is listed above)`);
 }
 
