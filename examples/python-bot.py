@@ -5,7 +5,7 @@ Answers each text in a room once: change `answer`. Needs unibus_peer.py and what
 import asyncio, http.client, random, sys, time
 from datetime import datetime, timezone
 import nats
-from unibus_peer import Peer, envelope, unb64
+from unibus_peer import Peer, unb64
 
 def answer(text): return f"{len(text.split())} words"  # None: say nothing
 
@@ -27,8 +27,8 @@ class Bot(Peer):
         if kind != "text" or hops >= 8 or is_own or is_done: return
         if (text := answer(body.decode(errors="replace"))) is not None:
             if time.monotonic() - self.read_at > 60: self.read_room()  # no key long after a kick
-            payload = envelope.write({"hops": hops + 1}, text.encode())
-            await self.publish(client, payload, thr=frame.get("thr", frame["id"]), re=frame["id"])
+            links = {"thr": frame.get("thr", frame["id"]), "re": frame["id"]}
+            await self.publish(client, {"hops": hops + 1}, text.encode(), **links)
         self.answered[frame["id"]] = True
         if len(self.answered) > 65536: del self.answered[next(iter(self.answered))]
 

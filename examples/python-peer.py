@@ -3,7 +3,7 @@
 Lists your rooms, verifies the room SUBJECT, prints its history, sends each TEXT, and prints what arrives.
 """
 import asyncio, sys
-from unibus_peer import Peer, envelope, unb64
+from unibus_peer import Peer, unb64
 
 async def main(url, file, subject, *texts):
     peer, seen = Peer(url, file, subject), set()
@@ -17,7 +17,7 @@ async def main(url, file, subject, *texts):
 
     client, live = await peer.enter()
     for data in peer.call("GET", f"/rooms/{peer.id}/history?limit=1000")["messages"]: show("history", unb64(data))
-    for text in texts: print("acked", await peer.publish(client, envelope.write({}, text.encode())))
+    for text in texts: print("acked", await peer.publish(client, {}, text.encode()))
     async for message in live.messages: show("live", message.data)
 
 asyncio.run(main(*sys.argv[1:]))

@@ -35,7 +35,8 @@ class Peer:
         self.sign = lambda *lines: key.sign("\n".join(lines).encode()).signature
         self.rooms = {one["subject"]: one["room_id"] for one in self.call("GET", f"/members/{self.me}/rooms")}
         expect(subject in self.rooms, f"not a member of {subject} (ask an owner to add you)", PermissionError)
-        self.id = self.rooms[subject]
+        self.id, self.heads, self.chain = self.rooms[subject], {}, secrets.token_bytes(8)
+        self.number, self.previous, self.void, self.stored = 0, bytes(16), [], None  # of our chain: HIST-13 to HIST-15
         self.read_room()
 
     def call(self, method, target):  # this peer sends no bodies
@@ -110,7 +111,12 @@ class Peer:
         expect(frame["e"] == self.epoch or not is_live or time.monotonic() < self.epoch_at + 60, "old_epoch")
         verify(keys[0], self.bound(frame, "sig"), frame["sig"])
         payload = self.key_of(frame["e"]).decrypt(p, self.bound(frame, "p", "sig").encode(), n)
-        return frame, *envelope.read(payload, frame["t"])
+        kind, fields, body = envelope.read(payload, frame["t"])
+        who, (newest, _) = frame["from"], self.heads.get(frame["from"], ("", None))
+        if "chain" in fields and who != self.me and frame["id"] > newest:
+            self.heads[who] = frame["id"], (*fields["chain"][:2], sha256(data)[:16])
+            if len(self.heads) > 3: del self.heads[min(self.heads, key=self.heads.get)]
+        return frame, kind, fields, body
 
     def receive(self, data, is_live):  # the frame, its kind, fields and body; None if it is dropped
         for is_last in (not is_live, True):
@@ -128,23 +134,43 @@ class Peer:
             def login(nonce):
                 expect(re.fullmatch("[A-Za-z0-9_-]{15,64}", nonce), "not a nonce")  # LOGIN-2
                 return b64url(self.sign("unibus-nats-v2", host_of(server), nonce)).encode()
+            lost = asyncio.get_running_loop().create_future()
+            async def closed(lost=lost): lost.done() or lost.set_result(None)
             try:
                 expect(server.startswith("tls:") or self.url.startswith("http:"), "not encrypted")  # REQ-1
                 client = nats.NATS()
                 client._public_nkey = self.nkey  # the library sets it only from a seed
-                await client.connect(server, signature_cb=login, inbox_prefix=inbox, error_cb=note, ping_interval=20,
-                                     allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0)
+                await client.connect(
+                    server, signature_cb=login, inbox_prefix=inbox, error_cb=note, closed_cb=closed, ping_interval=20,
+                    allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0)
                 live = await client.subscribe(self.subject)  # before the history is read: HIST-12
                 await client.flush()
+                self.lost = lost
                 return client, live
             except (OSError, ValueError, asyncio.TimeoutError, nats.errors.Error) as error:
                 failed.append(f"{server}: {error}")
         raise ConnectionError(f"no NATS address of /info works (is one set with serve --nats?) {failed}")
 
-    async def publish(self, client, payload, **links):  # the sequence number, once the message is stored
-        ulid, frame = self.seal(payload, **links)
-        reply = await client.request(self.subject, frame, 5, headers={"Nats-Msg-Id": f"{self.me}.{ulid}"})
-        ack = json.loads(reply.data)
-        is_stored = ack.get("stream") == f"UNIBUS_{self.id}" and "error" not in ack and not ack.get("duplicate")
-        expect(is_stored, f"not stored: {ack}", nats.errors.Error)  # HIST-1, HIST-2
+    async def publish(self, client, header, body, **links):  # the sequence number, once the message is stored
+        heads = ([self.stored] if self.stored else []) + [head for _, head in self.heads.values()]
+        place = {"chain": (self.chain, self.number, self.previous), "heads": heads, "void": self.void[:16],
+                 "statement": (len(self.hashes) - 1, bytes.fromhex(self.hashes[-1])[:16])}
+        header = {**header, **{name: value for name, value in place.items() if value}}
+        ulid, frame = self.seal(envelope.write(header, body), **links)
+        number, self.number, self.previous = (self.number,), self.number + 1, sha256(frame)[:16]
+        declared, self.void = self.void[:16], self.void[16:]
+        try:
+            headers = {"Nats-Msg-Id": f"{self.me}.{ulid}"}
+            asked = asyncio.ensure_future(client.request(self.subject, frame, 5, headers=headers))
+            await asyncio.wait({asked, self.lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                asked.cancel()
+                raise ConnectionError("the connection broke")
+            ack = json.loads(asked.result().data)
+            is_stored = ack.get("stream") == f"UNIBUS_{self.id}" and "error" not in ack and not ack.get("duplicate")
+            expect(is_stored, f"not stored: {ack}", nats.errors.Error)  # HIST-1, HIST-2
+        except BaseException:
+            self.void += [number, *declared]  # HIST-14: this peer does not send it again
+            raise
+        if not self.void: self.stored = self.chain, *number, self.previous
         return ack["seq"]
