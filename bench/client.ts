@@ -33,7 +33,7 @@ async function rate(publish: () => Promise<unknown>, waiting: number): Promise<n
 }
 
 /** Measures both alternately, so that other load on the machine affects both equally. */
-async function compare(ours: () => Promise<unknown>, bare: () => Promise<unknown>, waiting: number) {
+export async function compare(ours: () => Promise<unknown>, bare: () => Promise<unknown>, waiting: number) {
   const taken = { ours: [] as number[], bare: [] as number[] };
   for (const warmUp of [ours, bare]) await rate(warmUp, waiting);
   for (let round = 0; round < rounds; round++) {

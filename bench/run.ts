@@ -13,6 +13,7 @@ import { files } from "./files.ts";
 import { history200, history1000 } from "./history.ts";
 import { idleMemory } from "./idle-memory.ts";
 import { limiter } from "./limiter.ts";
+import { links } from "./links.ts";
 import { livePermission } from "./live-permission.ts";
 import { openFrames } from "./open-frames.ts";
 import { register } from "./register.ts";
@@ -43,6 +44,7 @@ const workloads: readonly Workload[] = [
   files,
   limiter,
   clientPublish,
+  links,
   clientDelivery,
   clientRekey,
   clientRooms,

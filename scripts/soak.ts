@@ -27,6 +27,10 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
     file: "test/e2e/gapless.test.ts",
     what: "50,000 messages through 100 cuts, 2 deaths of nats-server and 50 changes of permissions; two minutes",
   },
+  integrity: {
+    file: "test/faults/integrity.test.ts",
+    what: "100 kills of clients, server and nats-server, full rooms, and leaders of three nodes; no gap; ten minutes",
+  },
   "linearizable-reads": {
     file: "test/plugins/store-kv/linearizable-reads.test.ts",
     what: "4,000 writes against 8 readers whose news is late, lost or stopped; some minutes",
