@@ -39,6 +39,8 @@ const aboutAnother: ReadonlySet<string> = new Set(["edit", "delete", "react", "u
 /** A timeline that grows by one message at a time, in any order. */
 export class Timeline<M extends TimelineMessage> {
   readonly #targets = new Map<string, Target<M>>();
+  /** The target that was looked up last: what a message changes is asked for more than once. */
+  #latest: Target<M> | null = null;
   readonly #items = new SortedList<Slot<M>>(Slot.compare, ({ time }) => time);
   /** The targets that have deletions: they depend on who is an owner. */
   readonly #deleted = new Set<Target<M>>();
@@ -320,6 +322,7 @@ export class Timeline<M extends TimelineMessage> {
     for (const one of [target, slot.target]) {
       if (!one.isEmpty) continue;
       this.#targets.delete(one.id);
+      this.#latest = null;
       this.#deleted.delete(one);
     }
   }
@@ -327,10 +330,11 @@ export class Timeline<M extends TimelineMessage> {
   // Targets and items.
 
   #targetOf(id: string): Target<M> {
+    if (this.#latest?.id === id) return this.#latest;
     const known = this.#targets.get(id);
-    if (known !== undefined) return known;
-    const target = new Target<M>(id);
-    this.#targets.set(id, target);
+    const target = known ?? new Target<M>(id);
+    if (known === undefined) this.#targets.set(id, target);
+    this.#latest = target;
     return target;
   }
 
