@@ -61,7 +61,9 @@ export class TerminalScreen implements ChatScreen {
     this.#release.defer(() => void input.off("keypress", pressed));
     this.#release.defer(() => void stdout.off("resize", resized));
     const paint = painter();
-    this.#release.defer(divertNotes((note) => void this.say([paint(`    * ${note}`, "yellow")])));
+    // On the same terminal, a note must not be written into the input line.
+    const shows = (note: string) => void this.say([paint(`    * ${note}`, "yellow")]);
+    if (process.stderr.isTTY) this.#release.defer(divertNotes(shows));
     this.#reader.prompt();
     this.#footer.draw();
   }
