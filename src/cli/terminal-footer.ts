@@ -75,6 +75,8 @@ const up = (rows: number): string => (rows > 0 ? `${csi}${rows}A` : "");
 const right = (columns: number): string => (columns > 0 ? `${csi}${columns}C` : "");
 const eraseRight = `${csi}K`;
 const eraseBelow = `${csi}J`;
+/** Lets the terminal mark the beginning and the end of what is pasted, or not. */
+const marksPaste = { on: `${csi}?2004h`, off: `${csi}?2004l` } as const;
 /** Ends a row, whether or not the terminal adds carriage returns. */
 const newRow = "\n\r";
 
@@ -89,7 +91,9 @@ export class TerminalFooter {
   #drawn = nothing;
   #isOpen = true;
 
-  constructor(private readonly content: () => FooterContent) {}
+  constructor(private readonly content: () => FooterContent) {
+    process.stdout.write(marksPaste.on);
+  }
 
   /** Draws the footer again, if it changed. */
   draw(): void {
@@ -114,7 +118,7 @@ export class TerminalFooter {
   restart({ clears = false }: { readonly clears?: boolean } = {}): void {
     if (!this.#isOpen) return;
     this.#drawn = this.#next();
-    process.stdout.write(`${clears ? `${csi}H${csi}2J` : "\r"}${this.#drawn.text}`);
+    process.stdout.write(`${marksPaste.on}${clears ? `${csi}H${csi}2J` : "\r"}${this.#drawn.text}`);
   }
 
   /** Draws the footer again after the size of the terminal changed, which may have wrapped the rows that were drawn. */
@@ -131,7 +135,7 @@ export class TerminalFooter {
   /** Erases the footer, for good. */
   close(): void {
     if (!this.#isOpen) return;
-    process.stdout.write(`${this.#home()}${eraseBelow}`);
+    process.stdout.write(`${this.#home()}${eraseBelow}${marksPaste.off}`);
     this.#isOpen = false;
   }
 

@@ -161,6 +161,25 @@ describe("at a terminal", () => {
   );
 
   test(
+    "a pasted text of several lines is one message, which waits for Enter",
+    async () => {
+      const subject = await roomOfTwo();
+      await using hers = await chatting(ana, subject);
+      hers.type("\x1b[200~an error:\r  at line 1\r  at line 2\x1b[201~ (mine)");
+      await shows(hers, /^> \[2 pasted lines\] {3}at line 2 \(mine\)$/);
+      hers.type("\r");
+      await shows(hers, /^ {2}1 .+ana {2}an error:$/);
+      await shows(hers, /^ {16}at line 2 \(mine\)$/);
+      hers.type("\x1b[200~dropped\r\x1b[201~");
+      await shows(hers, /^> \[1 pasted line\]$/);
+      hers.type("\x03");
+      hers.type("the end\r");
+      await shows(hers, /^ {2}2 .+ana {2}the end$/);
+    },
+    patienceMs,
+  );
+
+  test(
     "a file is sent, and saved where its reader says; /edit without a text edits the old one",
     async () => {
       const subject = await roomOfTwo();

@@ -14,6 +14,8 @@ import type { ChatScreen } from "./chat-screen.ts";
 const waitingMax = 100;
 /** How many typed lines the up key goes back to. */
 const historyMax = 200;
+/** The most lines of a pasted text that are sent as one message. */
+const pastedMax = 1_000;
 /** How far the rows of a long line are indented, below the text of its first one. */
 const indent = 14;
 
@@ -29,6 +31,9 @@ export class TerminalScreen implements ChatScreen {
   readonly #reader: Interface;
   readonly #footer: TerminalFooter;
   readonly #waiting: string[] = [];
+  /** The lines of a pasted text, before the one in the input line. They are sent with it, as one message. */
+  #pasted: string[] = [];
+  #isPasting = false;
   readonly #release = new DisposableStack();
   #status: string | null = null;
   #paintStatus: (text: string) => Piece = (text) => text;
@@ -42,10 +47,10 @@ export class TerminalScreen implements ChatScreen {
     const options = { input, output, prompt: "", terminal: true, historySize: historyMax };
     this.#reader = createInterface({ ...options, removeHistoryDuplicates: true });
     this.#footer = new TerminalFooter(() => ({
-      ...{ status: this.#status, paint: this.#paintStatus, prompt },
+      ...{ status: this.#status, paint: this.#paintStatus, prompt: `${prompt}${this.#pastedText}` },
       ...{ line: this.#reader.line, cursor: this.#reader.cursor },
     }));
-    this.#reader.on("line", (line) => this.#take(line));
+    this.#reader.on("line", (line) => this.#entered(line));
     this.#reader.on("close", () => this.#end());
     // In this mode Ctrl-C is a key, not a signal.
     this.#reader.on("SIGINT", () => this.#interrupted());
@@ -97,6 +102,7 @@ export class TerminalScreen implements ChatScreen {
 
   #pressed(key: Key | undefined): void {
     if (this.#isClosed) return;
+    if (key?.name === "paste-start" || key?.name === "paste-end") this.#isPasting = key.name === "paste-start";
     this.onKey(this.#reader.line);
     if (key?.ctrl === true && key.name === "l") this.#footer.restart({ clears: true });
     this.#draw();
@@ -113,14 +119,30 @@ export class TerminalScreen implements ChatScreen {
   }
 
   #interrupted(): void {
-    if (this.#reader.line === "") {
+    if (this.#reader.line === "" && this.#pasted.length === 0) {
       this.#take("/quit");
       return;
     }
     // As in a shell, the first Ctrl-C drops what is typed.
+    this.#pasted = [];
     this.#reader.write(null, { ctrl: true, name: "e" });
     this.#reader.write(null, { ctrl: true, name: "u" });
     this.#draw();
+  }
+
+  get #pastedText(): string {
+    const { length } = this.#pasted;
+    return length === 0 ? "" : `[${length} pasted ${length === 1 ? "line" : "lines"}] `;
+  }
+
+  #entered(line: string): void {
+    if (this.#isPasting && this.#pasted.length < pastedMax) {
+      this.#pasted.push(line);
+      return;
+    }
+    const text = [...this.#pasted, line].join("\n").trimEnd();
+    this.#pasted = [];
+    this.#take(text);
   }
 
   #take(line: string): void {
