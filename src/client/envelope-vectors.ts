@@ -161,25 +161,28 @@ const reactions: readonly (readonly [name: string, payload: Uint8Array])[] = [
 ];
 
 /** The examples that the independent program does not have. */
-function ownEnvelopes(room: VectorRoom): Vector[] {
+async function ownEnvelopes(room: VectorRoom): Promise<Vector[]> {
   const title: Example = ["title", { kind: "title", statement: links(room).tag }, bytesOf("Team Zürich")];
   return [
     ...reactions.map(([name, payload]) => ({ ...envelopeVector(name, payload, frameTypes.REACT), type: 6 })),
     envelopeVector(title[0], encodeEnvelope(title[1], title[2]), frameTypes.PUB),
-    fileVector(room),
+    await fileVector(room),
   ];
 }
 
 /** A file of two parts: its message, the manifest, and the blobs. */
-function fileVector({ roomId, roomKeys }: VectorRoom): Vector {
+async function fileVector({ roomId, roomKeys }: VectorRoom): Promise<Vector> {
   const blobRoom = { roomId, epoch: 1, roomKey: roomKeys[0] };
   const texts = [bytesOf("the first part, "), bytesOf("and the second")];
-  const parts = texts.map((text, at) => ({ text, ...sealBlobUnder(run(0x70 + 0x18 * at, 24), text, blobRoom) }));
+  const seal = async (text: Uint8Array, at: number) => ({
+    ...{ text, ...(await sealBlobUnder(run(0x70 + 0x18 * at, 24), text, blobRoom)) },
+  });
+  const parts = await Promise.all(texts.map(seal));
   const size = texts.reduce((sum, { length }) => sum + length, 0);
   const tag = { size: BigInt(size), count: parts.length };
   const manifest = encodeManifest(parts.map(({ ref }) => ref));
   if (decodeManifest(manifest, tag) === null) throw new TypeError("a test vector's manifest is not valid");
-  const sealed = sealBlobUnder(run(0x30, 24), manifest, blobRoom);
+  const sealed = await sealBlobUnder(run(0x30, 24), manifest, blobRoom);
   const header = { kind: "file", mediaType: "text/plain", fileName: "two-parts.txt", parts: tag };
   return {
     ...envelopeVector("file-of-two-parts", encodeEnvelope(header, none), frameTypes.PUB),
@@ -344,7 +347,7 @@ export async function envelopeVectors(room: VectorRoom): Promise<Vectors> {
       ...bare.map(([name, payload]) => envelopeVector(name, payload, frameTypes.PUB)),
       ...examples.map(([name, header, body]) => envelopeVector(name, encodeEnvelope(header, body), frameTypes.PUB)),
     ],
-    envelope_extra: ownEnvelopes(room),
+    envelope_extra: await ownEnvelopes(room),
     envelope_bad: badVectors(room),
     frame_with_envelope: await frameVectors(room),
   };

@@ -187,8 +187,8 @@ async function keyboxVector(to: Identity): Promise<Vector> {
   };
 }
 
-function blobVectors(): Vectors {
-  const { ciphertext, ref } = sealBlobUnder(blobNonce, blobText, blobRoom);
+async function blobVectors(): Promise<Vectors> {
+  const { ciphertext, ref } = await sealBlobUnder(blobNonce, blobText, blobRoom);
   const aad = blobAad(roomId, blobRoom.epoch);
   const nonce = toHex(blobNonce);
   const [plaintext, key] = [toHex(blobText), toHex(blobRoom.roomKey)];
@@ -236,7 +236,7 @@ function sealedFields(frame: Frame, roomKey: Uint8Array): Vector {
 }
 
 async function frameVectors(by: Identity): Promise<Vectors> {
-  const b = sealBlobUnder(blobNonce, blobText, blobRoom).ref;
+  const { ref: b } = await sealBlobUnder(blobNonce, blobText, blobRoom);
   const publish = { id: frameIds.publish, b, thr: frameIds.thread, re: frameIds.answered };
   const reaction = { id: frameIds.reaction, t: frameTypes.REACT, re: frameIds.publish };
   const drafts = [frameVector(by, "hello, room", publish, roomKeys[0]), frameVector(by, "👍", reaction, null)];
@@ -276,7 +276,7 @@ export async function computeVectors(): Promise<Vectors> {
   return {
     ...(await keyVectors(identity)),
     ...rooms,
-    ...blobVectors(),
+    ...(await blobVectors()),
     keybox: await keyboxVector(identity),
     ...frames,
     ...(await envelopeVectors(room)),

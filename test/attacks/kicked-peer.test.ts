@@ -91,7 +91,7 @@ test("after a kick the room stays closed to the kicked member", async () => {
   for (const roomKey of bobsKeys) {
     for (const epoch of [2, 3]) {
       const room = { roomId: mine.id, epoch, roomKey: roomKey ?? new Uint8Array(32) };
-      expect(openBlob(bytes, blob, room)).toEqual({ fault: "not_decryptable" });
+      expect(await openBlob(bytes, blob, room)).toEqual({ fault: "not_decryptable" });
     }
   }
 

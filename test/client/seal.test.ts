@@ -7,6 +7,7 @@ import { randomBytes } from "node:crypto";
 import sodium from "libsodium-wrappers";
 import * as aeadBrowser from "../../src/client/crypto/aead-browser.ts";
 import * as aeadNode from "../../src/client/crypto/aead-node.ts";
+import { webCryptoAead } from "../../src/client/crypto/aead-webcrypto.ts";
 import { generatedKey, nativeSigner } from "../../src/client/crypto/native-keys.ts";
 import { openBox, sealBox } from "../../src/client/crypto/sealed-box.ts";
 import type { Agreement, Signer } from "../../src/client/crypto/signer.ts";
@@ -141,6 +142,29 @@ describe("XChaCha20-Poly1305", () => {
         const sealed = one.encryptBytes(text, aad, nonce, key);
         expect(Buffer.from(sealed)).toEqual(Buffer.from(other.encryptBytes(text, aad, nonce, key)));
         expect(Buffer.from(other.decryptBytes(sealed, aad, nonce, key))).toEqual(text);
+      }
+    }
+  });
+
+  test("by WebCrypto gives the same bytes, of any length, and opens nothing that was changed", async () => {
+    for (const length of [0, 1, 63, 64, 65, 1_000, 100_000]) {
+      const [key, nonce, aad, text] = [randomBytes(32), randomBytes(24), randomBytes(length % 70), randomBytes(length)];
+      const wanted = Buffer.from(aeadNode.encryptBytes(text, aad, nonce, key));
+      const sealed = await webCryptoAead("encrypt", text, aad, nonce, key);
+      // Bun has it. Where it is missing, libsodium or @noble/ciphers does the work.
+      expect(Buffer.from(sealed ?? [])).toEqual(wanted);
+      expect(Buffer.from((await webCryptoAead("decrypt", wanted, aad, nonce, key)) ?? [])).toEqual(text);
+      const flip = (bytes: Buffer) => Buffer.from(bytes.map((byte, i) => (i === bytes.length >> 1 ? byte ^ 1 : byte)));
+      const changes: readonly [Uint8Array, Uint8Array, Uint8Array, Uint8Array][] = [
+        [flip(wanted), aad, nonce, key],
+        [wanted, Buffer.concat([aad, randomBytes(1)]), nonce, key],
+        [wanted, aad, flip(nonce), key],
+        [wanted, aad, nonce, flip(key)],
+        [wanted.subarray(0, -1), aad, nonce, key],
+        [new Uint8Array(), aad, nonce, key],
+      ];
+      for (const changed of changes) {
+        expect(await webCryptoAead("decrypt", ...changed)).toBeNull();
       }
     }
   });

@@ -2,7 +2,6 @@ import { signatureHolds } from "#verify";
 import { fromBase64, sha256Hex } from "../../wire/encoding.ts";
 import {
   type BlobRef,
-  blobAad,
   type Dropped,
   type DropReason,
   type Frame,
@@ -15,6 +14,7 @@ import {
   type BlobRoom,
   type Draft,
   decrypt,
+  decryptBlob,
   nonceBytes,
   type SealedBlob,
   type SendingRoom,
@@ -117,7 +117,7 @@ export async function openFrames(list: readonly (readonly [Frame, Opening])[]): 
  * Encrypts a blob with the room's key.
  * Errors: too_large above 16 MiB less the overhead of encryption. Source: docs/protocol/blobs.md.
  */
-export function sealBlob(plaintext: Uint8Array, room: BlobRoom): SealedBlob {
+export function sealBlob(plaintext: Uint8Array, room: BlobRoom): Promise<SealedBlob> {
   return sealBlobUnder(freshNonce(), plaintext, room);
 }
 
@@ -134,13 +134,12 @@ export type BlobFault =
  * Decrypts the bytes received for a reference, or returns the fault. The epoch is that of the frame that contains the
  * reference.
  */
-export function openBlob(
+export async function openBlob(
   ciphertext: Uint8Array,
   ref: BlobRef,
   room: BlobRoom,
-): Uint8Array | { readonly fault: BlobFault } {
+): Promise<Uint8Array | { readonly fault: BlobFault }> {
   if (ciphertext.length !== ref.sz) return { fault: "wrong_size" };
   if (sha256Hex(ciphertext) !== ref.h) return { fault: "wrong_hash" };
-  const plaintext = decrypt(ciphertext, blobAad(room.roomId, room.epoch), bytesIn(ref.n), room.roomKey);
-  return plaintext ?? { fault: "not_decryptable" };
+  return (await decryptBlob(ciphertext, bytesIn(ref.n), room)) ?? { fault: "not_decryptable" };
 }

@@ -4,6 +4,7 @@ import { bytesOf, sha256Hex, toBase64 } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import * as wire from "../../wire/frame.ts";
 import type { Policy } from "../../wire/statement.ts";
+import { webCryptoAead } from "./aead-webcrypto.ts";
 import type { Identity } from "./identity.ts";
 
 /** The nonce size of XChaCha20-Poly1305 (IETF), in bytes. */
@@ -86,13 +87,26 @@ export async function sealFrameUnder(
 }
 
 /**
- * `sealBlob` with a given nonce, which must not be reused. Outside `frames.ts`, only the test vectors call it.
- * Errors: those of `sealBlob`.
+ * `sealBlob` with a given nonce, which must not be reused. Outside `frames.ts`, only the test vectors call it, and a
+ * download that checks what it has of a blob. Errors: those of `sealBlob`.
  */
-export function sealBlobUnder(nonce: Uint8Array, plaintext: Uint8Array, room: BlobRoom): SealedBlob {
+export async function sealBlobUnder(nonce: Uint8Array, plaintext: Uint8Array, room: BlobRoom): Promise<SealedBlob> {
   if (plaintext.length > blobBytesMax - sealBytes) {
     throw new UnibusError("too_large", "blob exceeds 16 MiB (send it in parts)");
   }
-  const ciphertext = encrypt(plaintext, wire.blobAad(room.roomId, room.epoch), nonce, room.roomKey);
+  const aad = wire.blobAad(room.roomId, room.epoch);
+  const native = await webCryptoAead("encrypt", plaintext, bytesOf(aad), nonce, room.roomKey);
+  const ciphertext = native ?? encrypt(plaintext, aad, nonce, room.roomKey);
   return { ciphertext, ref: { h: sha256Hex(ciphertext), n: toBase64(nonce), sz: ciphertext.length } };
+}
+
+/** Decrypts a blob; null if the key, nonce, room, epoch or ciphertext does not match. */
+export async function decryptBlob(
+  ciphertext: Uint8Array,
+  nonce: Uint8Array,
+  { roomId, epoch, roomKey }: BlobRoom,
+): Promise<Uint8Array | null> {
+  const aad = wire.blobAad(roomId, epoch);
+  const native = await webCryptoAead("decrypt", ciphertext, bytesOf(aad), nonce, roomKey);
+  return native === undefined ? decrypt(ciphertext, aad, nonce, roomKey) : native;
 }

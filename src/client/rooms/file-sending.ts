@@ -27,6 +27,8 @@ import { type SayOptions, type Sent, sayingOf } from "./saying.ts";
 const partsAtOnce = 2;
 /** How often a file is sent if the room's key changes during each upload. */
 const attemptsMax = 3;
+/** How long a part may be on its way after a failure before it is cut off, in milliseconds. */
+const settleMs = 10_000;
 /** How long the deletion of what was stored may take after a failure, in milliseconds. */
 const releaseMs = 10_000;
 
@@ -103,8 +105,9 @@ class Upload {
   /** What was stored, or may have been. */
   readonly #refs: BlobRef[] = [];
   readonly #flying: Promise<void>[] = [];
+  /** Ends the attempts to store a part, and those that are under way. */
   readonly #stop = new AbortController();
-  readonly #signal: AbortSignal;
+  readonly #cut = new AbortController();
   #done = 0;
 
   constructor(
@@ -112,10 +115,7 @@ class Upload {
     private readonly epoch: number,
     private readonly source: FileSource,
     private readonly options: FileOptions,
-  ) {
-    const { signal } = options;
-    this.#signal = signal === undefined ? this.#stop.signal : AbortSignal.any([this.#stop.signal, signal]);
-  }
+  ) {}
 
   /** Stores the file. `check` is called before each part. Errors: those of reading, of `putBlob` and of `check`. */
   async run(check: () => void): Promise<Uploaded> {
@@ -128,7 +128,8 @@ class Upload {
       check();
       total += plain.length;
       if (this.#refs.length === partsMax) throw new UnibusError("too_large", "too many parts (split the file)");
-      await this.#store(sealBlob(plain, room), plain.length);
+      const { length } = plain;
+      await this.#store(await sealBlob(plain, room), length);
     };
     try {
       for await (const part of piecesOf(open(), isOne ? size || 1 : partBytes)) {
@@ -137,26 +138,32 @@ class Upload {
       }
       if (total !== (size ?? total)) throw new UnibusError("invalid", `read ${total} bytes, not ${size} (try again)`);
       if (total === 0) await add(new Uint8Array());
-      await Promise.all(this.#flying);
+      await waitFor(Promise.all(this.#flying), signal);
       const parts = { size: BigInt(total), count: this.#refs.length };
-      const manifest = parts.count > 1 ? sealBlob(encodeManifest(this.#refs), room) : null;
+      const manifest = parts.count > 1 ? await sealBlob(encodeManifest(this.#refs), room) : null;
       if (manifest !== null) await this.#store(manifest, 0);
-      await Promise.all(this.#flying);
+      await waitFor(Promise.all(this.#flying), signal);
       const blob = this.#refs.at(-1) as BlobRef;
       return { stored: { blob, epoch: this.epoch }, parts: manifest === null ? undefined : parts };
     } finally {
       this.#stop.abort();
-      await Promise.allSettled(this.#flying);
+      // A request that is cut may still be carried out, after the deletion of what it stores.
+      const settled = Promise.allSettled(this.#flying);
+      await waitFor(settled, AbortSignal.timeout(settleMs)).catch(() => this.#cut.abort());
+      await settled;
     }
   }
 
   /** Begins to store a part, as soon as few enough others are on their way. */
   async #store(sealed: SealedBlob, bytes: number): Promise<void> {
-    if (this.#flying.length === partsAtOnce) await this.#flying.shift();
-    const { onProgress, offline } = this.options;
+    const { onProgress, offline, signal } = this.options;
+    if (this.#flying.length === partsAtOnce) {
+      await waitFor(this.#flying[0] as Promise<void>, signal);
+      this.#flying.shift();
+    }
     this.#refs.push(sealed.ref);
-    const store = () => this.blobs.store(sealed, this.#signal);
-    const stored = (offline === "refuse" ? store() : persistently(store, this.#signal)).then(() => {
+    const store = () => this.blobs.store(sealed, this.#cut.signal);
+    const stored = (offline === "refuse" ? store() : persistently(store, this.#stop.signal)).then(() => {
       free(sealed.ciphertext);
       this.#done += bytes;
       onProgress?.({ done: this.#done, total: this.source.size });

@@ -92,7 +92,7 @@ async function partsIn(draft: FileHandle, parts: readonly BlobRef[], room: BlobR
       if (bytesRead === 0) break;
       at += bytesRead;
     }
-    if (sealBlobUnder(fromBase64(n) as Uint8Array, plain, room).ref.h !== h) break;
+    if ((await sealBlobUnder(fromBase64(n) as Uint8Array, plain, room)).ref.h !== h) break;
     count += 1;
     bytes += plain.length;
   }

@@ -67,7 +67,7 @@ export class RoomBlobs {
    * Encrypts a blob with the key of an epoch and stores it. Errors: too_large, quota; invalid in an unencrypted room.
    */
   async put(plaintext: Uint8Array, epoch: number, signal?: AbortSignal): Promise<StoredBlob> {
-    const sealed = sealBlob(plaintext, await this.roomOf(epoch, signal));
+    const sealed = await sealBlob(plaintext, await this.roomOf(epoch, signal));
     await this.store(sealed, signal);
     return { blob: sealed.ref, epoch };
   }
@@ -83,7 +83,7 @@ export class RoomBlobs {
     const room = await this.roomOf(epoch, signal);
     // One byte more, so that a longer blob is seen to be a wrong one.
     const ciphertext = await this.control.getBlob(blob.h, signal, Math.min(blob.sz + 1, blobBytesMax));
-    const opened = openBlob(ciphertext, blob, room);
+    const opened = await openBlob(ciphertext, blob, room);
     free(ciphertext);
     if (opened instanceof Uint8Array) return opened;
     const what = `the server returned the wrong blob: ${opened.fault}`;
