@@ -21,7 +21,9 @@ export function fromHex(text: string): Uint8Array | null {
   if (text.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(text)) return null;
   // In ASCII, letters are 9 less than their value in the lower four bits, and have bit 6 set.
   const digit = (at: number) => (text.charCodeAt(at) & 15) + 9 * (text.charCodeAt(at) >> 6);
-  return Uint8Array.from({ length: text.length / 2 }, (_, at) => 16 * digit(2 * at) + digit(2 * at + 1));
+  const bytes = new Uint8Array(text.length / 2);
+  for (let at = 0; at < bytes.length; at++) bytes[at] = 16 * digit(2 * at) + digit(2 * at + 1);
+  return bytes;
 }
 
 /** Encodes bytes as standard base64 with padding. */
