@@ -148,6 +148,15 @@ export const fileChecks: OptionChecks = {
   onProgress: isFunction,
 };
 
+/** The options of reading a received file. */
+export const fileReadChecks: OptionChecks = {
+  from: isInteger(0),
+  max: isInteger(0),
+  overwrite: isBoolean,
+  onProgress: isFunction,
+  signal: isSignal,
+};
+
 /** Checks a message and its options. Errors: invalid. */
 export function checkSaying(call: string, data: unknown, options: unknown, checks: OptionChecks = sendChecks): void {
   checkData(call, data);

@@ -74,6 +74,8 @@ describe("a file", () => {
     await mine.sendFile(streamOf(bytes), { name: "log", mediaType: "text/plain" });
     const file = (await newest(theirs)).file();
     expect([file?.name, file?.mediaType, file?.size]).toEqual(["log", "text/plain", bytes.length]);
+    expect(() => file?.chunks({ from: -1 })).toThrow("option from must be");
+    await expect(file?.save("x", { overwrite: "yes" } as never)).rejects.toThrow("option overwrite must be true or");
     const chunks = await Array.fromAsync(file?.chunks({ from: 1 }) ?? []);
     expect(Buffer.concat(chunks).equals(bytes.subarray(partBytes))).toBe(true);
     expect(await new Response(file?.stream()).bytes()).toEqual(bytes);

@@ -10,6 +10,7 @@ import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import type { BlobRef } from "../../wire/frame.ts";
 import { decodeManifest, partBytes } from "../../wire/parts.ts";
 import { sealBytes } from "../crypto/sealing.ts";
+import { checkOptions, fileReadChecks } from "../option-checks.ts";
 import type { FileProgress } from "./file-sending.ts";
 import type { Message } from "./message.ts";
 import { persistently, type RoomBlobs } from "./room-blobs.ts";
@@ -78,7 +79,12 @@ export class ReceivedFile {
    * The content, part by part: each is verified before it is returned.
    * Errors: not_found; invalid, naming the part, if the server returned something else; unavailable.
    */
-  async *chunks({ from = 0, onProgress, signal }: FileReadOptions = {}): AsyncGenerator<Uint8Array, void> {
+  chunks(options: FileReadOptions = {}): AsyncGenerator<Uint8Array, void> {
+    checkOptions("file", options, fileReadChecks);
+    return this.#chunks(options);
+  }
+
+  async *#chunks({ from = 0, onProgress, signal }: FileReadOptions): AsyncGenerator<Uint8Array, void> {
     const parts = await this.parts(signal);
     const stop = new AbortController();
     const either = signal === undefined ? stop.signal : AbortSignal.any([stop.signal, signal]);
@@ -139,7 +145,8 @@ export class ReceivedFile {
   /** The whole content. Errors: those of `chunks`; too_large above `max` bytes (default: 64 MiB). */
   async bytes({
     max = bytesMaxDefault,
-    ...options
+    onProgress,
+    signal,
   }: Omit<FileReadOptions, "from"> & { readonly max?: number } = {}): Promise<Uint8Array> {
     if (this.size > max) {
       throw new UnibusError(
@@ -149,7 +156,7 @@ export class ReceivedFile {
     }
     const content = new Uint8Array(this.size);
     let at = 0;
-    for await (const chunk of this.chunks(options)) {
+    for await (const chunk of this.chunks({ onProgress, signal })) {
       content.set(chunk, at);
       at += chunk.length;
       free(chunk);
@@ -162,7 +169,8 @@ export class ReceivedFile {
    * with the same path continues after the parts that are there, once they are verified.
    * Errors: those of `chunks`; conflict if the file exists; invalid for a path that cannot be written.
    */
-  save(path: string, options: FileSaveOptions = {}): Promise<void> {
+  async save(path: string, options: FileSaveOptions = {}): Promise<void> {
+    checkOptions("save", options, fileReadChecks);
     return saveFile(this, () => this.blobs.roomOf(this.message.epoch, options.signal), path, options);
   }
 }
