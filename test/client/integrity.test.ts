@@ -293,6 +293,15 @@ describe("a message that is stored too late", () => {
     });
     expect(findingsOf([...flying.slice(1), ...next.slice(0, 1), ...flying.slice(0, 1)])).toEqual([]);
   });
+
+  test("is missing for sure once its sender said that it was stored, and may be in flight before", () => {
+    const [zero, one, two, three] = sentInTurn(4) as [LinkedMessage, LinkedMessage, LinkedMessage, LinkedMessage];
+    expect(findingsOf([zero, two, three])).toMatchObject([{ first: 1, inFlight: "no" }]);
+    // The third one was sent before the second one was acknowledged.
+    const early = { ...two, header: { ...two.header, heads: one.header.heads } };
+    expect(findingsOf([zero, early])).toMatchObject([{ first: 1, inFlight: "yes" }]);
+    expect(findingsOf([zero, { ...two, header: { chain: two.header.chain } }])).toMatchObject([{ inFlight: "maybe" }]);
+  });
 });
 
 describe("a statement that a message names", () => {

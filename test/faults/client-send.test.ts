@@ -126,6 +126,61 @@ test("a stalled nats-server: messages sent during the stall arrive once when it 
   expect((await at.mine.history()).lastSeq).toBe(3);
 }, 90_000);
 
+test("while new permissions are fetched, no message is published before those that were denied", async () => {
+  await using at = await HostileScene.open(server, { admin });
+  const { subject } = at.theirs;
+  await at.theirs.send("first");
+  at.hostile.tamper = (message) => (/^_INBOX\.[^.]+\.a\./.test(message.subject) ? [] : [message]);
+  const published = () => at.hostile.published.filter((one) => one.subject === subject);
+  const before = published().length;
+  const denied = at.theirs.send("denied");
+  await until("it is published", () => published().length > before);
+  at.hostile.tamper = (message) => [message];
+  const violation = `-ERR 'Permissions Violation for Publish to "${subject}"'\r\n`;
+  const logins = at.hostile.http.asked.filter((line) => line.includes("accepted=true")).length;
+  for (const link of at.hostile.proxy.links) link.toClient(Buffer.from(violation));
+  await until(
+    "bob asks what it may do",
+    () => at.hostile.http.asked.filter((line) => line.includes("accepted=true")).length > logins,
+  );
+  const later: Promise<unknown>[] = [];
+  // Some are sent before the login with new permissions, and some after it.
+  while (published().length < before + 2) {
+    later.push(at.theirs.send("later"));
+    await Bun.sleep(1);
+  }
+  await Promise.all([denied, ...later]);
+  const [first, second] = published().slice(before);
+  expect(String(second?.data)).toBe(String(first?.data));
+});
+
+test("while another connection replaces one, no message is published before those that wait for acks on the old one", async () => {
+  await using at = await HostileScene.open(server, { admin });
+  await at.theirs.send("first");
+  const [old] = at.hostile.proxy.links;
+  at.hostile.tamper = (message) => (/^_INBOX\.[^.]+\.a\./.test(message.subject) ? [] : [message]);
+  const published = () => at.hostile.published.filter(({ subject }) => subject === at.theirs.subject);
+  const before = published().length;
+  const unacked = at.theirs.send("unacked");
+  await until("it is published", () => published().length > before);
+  // A new login for another room.
+  const other = await at.ana.createRoom(freshSubject(), "matrix");
+  await other.membership.add(at.bob.identity.endpoint);
+  await (await at.bob.room(other.id)).onMessage(() => undefined);
+  expect(at.hostile.proxy.links.size).toBeGreaterThan(1);
+  at.hostile.tamper = (message) => [message];
+  const next = at.theirs.send("next");
+  await Promise.race([next, Bun.sleep(300)]);
+  old?.cut();
+  const [one, two] = await Promise.all([unacked, next]);
+  const [first, again, last] = published()
+    .slice(before)
+    .map(({ data }) => String(data));
+  expect(again).toBe(first ?? "");
+  expect(last).not.toBe(first ?? "");
+  expect(two.seq).toBeGreaterThan(one.seq ?? 0);
+});
+
 test("many concurrent sends, while the connection breaks repeatedly: each arrives once, in the order of sending", async () => {
   await using at = await HostileScene.open(server, { admin });
   const texts = Array.from({ length: 2_000 }, (_, i) => `${i}`);

@@ -57,6 +57,8 @@ function put<V>(map: Map<number, V>, n: number, value: V): void {
 export class ChainRecord {
   top = -1;
   base = 0;
+  /** The highest number that the sender said is stored, with all below it; -1 if it said nothing of that kind. */
+  stored = -1;
   holes: Hole[] = [];
   /** Whether the reader has read everything since it met the chain, so that a number that is left out is missing. */
   isLive = false;

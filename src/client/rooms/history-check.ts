@@ -4,11 +4,12 @@
  */
 import { halfHash } from "../../wire/chain-entry.ts";
 import { encodeFrame, isDropped } from "../../wire/frame.ts";
+import { ulidTimeMs } from "../../wire/ulid.ts";
 import type { ControlPlane } from "../transport/control.ts";
 import { pause } from "../transport/wait.ts";
 import type { RoomTrust } from "../trust/room-trust.ts";
 import { pagesAfter } from "./history-pages.ts";
-import { HistoryRead } from "./history-read.ts";
+import { HistoryRead, inFlightMs } from "./history-read.ts";
 import type { IntegrityFinding } from "./integrity.ts";
 import type { Received, Receiver } from "./receiver.ts";
 import { integrityOf, linkOf } from "./room-integrity.ts";
@@ -97,7 +98,9 @@ export async function checkHistory(deps: CheckDeps, signal: AbortSignal | undefi
     await pause(graceMs, signal);
     signal?.throwIfAborted();
     pass = await readAll(deps, signal);
-    const findings = pass.findings.filter((one) => before.some((other) => isSame(one, other)));
+    const isOpen = ({ inFlight, before: next }: IntegrityFinding) =>
+      inFlight === "yes" && next !== null && ulidTimeMs(next) + inFlightMs > Date.now();
+    const findings = pass.findings.filter((one) => !isOpen(one) && before.some((other) => isSame(one, other)));
     pass = { ...pass, findings };
   }
   const { findings } = pass;

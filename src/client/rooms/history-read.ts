@@ -7,7 +7,7 @@ const numbersMax = 1_024;
  * A frame that is stored after a later one of its chain was in flight with it, unless their times differ by more. Until
  * then a client may send it again. In milliseconds. Source: docs/protocol/history.md.
  */
-const inFlightMs = 120_000;
+export const inFlightMs = 120_000;
 
 /** What a read showed of a chain so far. */
 interface Met {

@@ -7,7 +7,7 @@ import type { EnvelopeHeader } from "../../wire/envelope.ts";
 import { ChainRecord, type Conflict, type Hole } from "./chain-record.ts";
 import type { HistoryRead } from "./history-read.ts";
 
-/** How many chains are remembered. Source: docs/protocol/limits.md. */
+/** How many chains are remembered. Source: docs/protocol/history.md. */
 const chainsMax = { sender: 64, room: 1_000 } as const;
 /** How many findings of a kind are kept, of them on one member's word, and how many hashes. */
 const kept = { conflicts: 256, ofOne: 16, hashes: 65_536 } as const;
@@ -46,6 +46,11 @@ export interface IntegrityFinding {
   readonly saidBy: string | null;
   /** A sequence number of the room below that of the missing messages. */
   readonly seq: number;
+  /**
+   * Whether its sender may still be sending what is missing: `no` if it said that it is stored, `yes` if it did not say
+   * so, although it says such things.
+   */
+  readonly inFlight: "no" | "maybe" | "yes";
 }
 
 /** What explains that a message is absent: the member who deleted it, or the reason why this reader dropped it. */
@@ -207,7 +212,10 @@ export class Integrity {
       for (const hole of [...record.holes.filter(({ isUnread }) => isUnread !== true).toReversed(), ...tails]) {
         const rest = this.#unexplained(chain, record, hole, { spare, drops, explained });
         const saidBy = hole === tail ? tail.saidBy : null;
-        if (rest !== null) report({ what: "gap", from, chain, ...rest, saidBy });
+        if (rest === null) continue;
+        const isKnown = record.stored >= rest.last;
+        const inFlight = isKnown ? "no" : record.stored < 0 || saidBy !== null ? "maybe" : "yes";
+        report({ what: "gap", from, chain, ...rest, saidBy, inFlight });
       }
     }
     this.#findRisen(report, explained);
@@ -217,14 +225,14 @@ export class Integrity {
       else {
         const { version, hash } = said;
         const place = { first: version, last: version, after: id, before: null, seq };
-        report({ what: "statement", from: null, chain: hash, ...place, saidBy: by });
+        report({ what: "statement", from: null, chain: hash, ...place, saidBy: by, inFlight: "no" });
       }
     }
     if (!this.#isWhole || this.#forgot.size > 0) return found;
     for (const [chain, { said, by, seq }] of this.#unknown) {
       if (this.#dropped.has(said.hash) || this.#erasures.has(said.hash)) continue;
       const place = { first: said.n, last: said.n, after: null, before: null, seq };
-      report({ what: "gap", from: null, chain, ...place, saidBy: by });
+      report({ what: "gap", from: null, chain, ...place, saidBy: by, inFlight: "maybe" });
     }
     return found;
   }
@@ -236,6 +244,7 @@ export class Integrity {
     // A chain has one sender. Another member who uses its id would make holes in it.
     if (record.from !== from) return;
     const holes = record.holes.length;
+    record.stored = Math.max(record.stored, stored);
     const isNext = read === null ? record.isLive : read.has(chain);
     this.#conflict(chain, record, record.add(n, previous, { id, hash }, { seq, isNext }));
     if (read === null) record.isLive = true;
@@ -254,7 +263,7 @@ export class Integrity {
     if (erasure?.byOwner || erasure?.by === from) explained.push({ from, chain, n, erasedBy: erasure.by });
     else {
       const place = { first: n, last: n, after: null, before: next.id, saidBy: null, seq: first.seq - 1 };
-      report({ what: "gap", from, chain, ...place });
+      report({ what: "gap", from, chain, ...place, inFlight: "no" });
     }
   }
 
@@ -301,12 +310,13 @@ export class Integrity {
 
   #late(chain: string, from: string, n: number, id: string, seq: number): void {
     const place = { first: n, last: n, after: id, before: null, saidBy: null, seq };
-    this.#keep({ what: "order", from, chain, ...place });
+    this.#keep({ what: "order", from, chain, ...place, inFlight: "no" });
   }
 
   #conflict(chain: string, { from }: ChainRecord, conflicts: readonly Conflict[]): void {
     for (const { n, id, saidBy } of conflicts) {
-      this.#keep({ what: "fork", from, chain, first: n, last: n, after: id, before: null, saidBy, seq: 0 });
+      const place = { first: n, last: n, after: id, before: null, seq: 0 };
+      this.#keep({ what: "fork", from, chain, ...place, saidBy, inFlight: "no" });
     }
   }
 

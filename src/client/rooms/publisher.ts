@@ -153,6 +153,8 @@ export class Publisher {
   /** Frames that wait for a connection. */
   readonly #parked = new Set<Sending>();
   #lane: Lane | null = null;
+  /** How many times new permissions are being fetched. */
+  #refreshes = 0;
   #places = 0;
   #bytes = 0;
   /** The one timer, and the deadline that it is set for. */
@@ -175,10 +177,17 @@ export class Publisher {
       sending.isRefused = true;
     }
     if (again.length === 0) return;
-    this.live.refresh().then(
-      () => this.#attemptAll(again),
-      (error: unknown) => again.forEach((sending) => void this.#fail(sending, error)),
-    );
+    // Later messages wait for them.
+    for (const sending of again) this.#parked.add(sending);
+    this.#refreshes += 1;
+    const end = () => {
+      this.#refreshes -= 1;
+      this.resume();
+    };
+    this.live.refresh().then(end, (error: unknown) => {
+      for (const sending of again) this.#fail(sending, error);
+      end();
+    });
   }
 
   /** Another connection is ready, or there will be no other one. Frames that wait for one are sent, or fail. */
@@ -245,7 +254,7 @@ export class Publisher {
       // While another connection replaces one, frames wait for those on the old one: no frame is stored before them.
       const isDrained =
         this.#lane === null || this.#lane.sent.size === 0 || !live.isUp || this.#lane.line === live.line;
-      const isReady = live.isUp && isDrained && this.#parked.size === 0;
+      const isReady = live.isUp && isDrained && this.#refreshes === 0 && this.#parked.size === 0;
       if (sending.options.offline !== "refuse" && !live.isClosed && !isReady) this.#parked.add(sending);
       else this.#publish(live.line, sending, nowMs);
     } catch (error) {

@@ -9,12 +9,13 @@ import { LruCache } from "../../lib/lru-cache.ts";
 import { halfHash } from "../../wire/chain-entry.ts";
 import { toHex } from "../../wire/encoding.ts";
 import { encodeFrame, type Frame, isDropped } from "../../wire/frame.ts";
+import { ulidTimeMs } from "../../wire/ulid.ts";
 import type { Refused } from "../crypto/frames.ts";
 import type { ControlPlane } from "../transport/control.ts";
 import type { RoomTrust } from "../trust/room-trust.ts";
 import { memberNow } from "../trust/verified-room.ts";
 import { pagesAfter } from "./history-pages.ts";
-import { HistoryRead } from "./history-read.ts";
+import { HistoryRead, inFlightMs } from "./history-read.ts";
 import { type Explanation, Integrity, type IntegrityFinding, type LinkedMessage } from "./integrity.ts";
 import type { Received, Receiver } from "./receiver.ts";
 
@@ -103,7 +104,7 @@ export function integrityOf(trust: RoomTrust): Integrity {
 
 /** Watches one room. */
 export class IntegrityWatch {
-  /** Tests lower these times: how long messages may be in flight, and the pause between two reads for a claimant. */
+  /** Tests lower these times: how long messages may take to arrive, and the pause between two reads for a claimant. */
   readonly times = { graceMs: 5_000, everyMs: 60_000, messages: 64 };
   readonly #integrity: Integrity;
   readonly #claimants = new LruCache<{ readonly nextMs: number; readonly empty: number }>(claimantsMax);
@@ -208,10 +209,13 @@ export class IntegrityWatch {
     this.#suspects = this.#integrity.findings().map((finding) => {
       const known = before.find((one) => isSame(one.finding, finding));
       // What two messages show, no further one makes undone.
-      if (known !== undefined) return { ...known, finding };
+      if (known?.finding.inFlight === finding.inFlight || known?.isReported) return { ...known, finding };
       const isReported = finding.what === "fork" || finding.what === "order";
-      const due = { dueMs: nowMs + this.times.graceMs, dueCount: this.#count + this.times.messages };
-      return { finding, sinceMs: Date.now(), ...due, isReported, readUpTo: finding.seq };
+      // Other messages tell how much time has passed only if its sender does not try to send it any more.
+      const dueCount = finding.inFlight === "no" ? this.#count + this.times.messages : Infinity;
+      const due = { dueMs: nowMs + this.#graceMs(finding), dueCount };
+      const { sinceMs, readUpTo } = known ?? { sinceMs: Date.now(), readUpTo: finding.seq };
+      return { finding, sinceMs, ...due, isReported, readUpTo };
     });
     this.#judge();
     const open = this.#suspects.filter(({ isReported }) => !isReported);
@@ -220,6 +224,13 @@ export class IntegrityWatch {
     const next = open.filter((one) => !this.#isDue(one)).map((one) => Math.max(one.dueMs, this.#claim(one).nextMs));
     const waitMs = Math.min(...next) - nowMs;
     if (Number.isFinite(waitMs)) this.#wakeIn(Math.max(waitMs, settleMs));
+  }
+
+  #graceMs({ inFlight, before }: IntegrityFinding): number {
+    const { graceMs } = this.times;
+    if (inFlight !== "yes" || before === null) return inFlight === "no" ? graceMs : 2 * graceMs;
+    const leftMs = ulidTimeMs(before) + inFlightMs - Date.now();
+    return Math.min(Math.max(leftMs, 2 * graceMs), inFlightMs);
   }
 
   #claim({ finding }: Suspect) {
