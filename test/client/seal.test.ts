@@ -126,7 +126,6 @@ test("BLAKE2b gives libsodium's bytes on each platform, of any length up to a bl
     const expected = Buffer.from(sodium.crypto_generichash(24, bytes, null));
     for (const { hash24 } of [aeadNode, aeadBrowser]) expect(Buffer.from(hash24(bytes))).toEqual(expected);
   }
-  expect(() => aeadBrowser.hash24(new Uint8Array(129))).toThrow(RangeError);
 });
 
 describe("XChaCha20-Poly1305", () => {

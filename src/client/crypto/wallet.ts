@@ -1,11 +1,12 @@
 /** Identities from twelve words (BIP39). */
 
+import { pbkdf2Async } from "@noble/hashes/pbkdf2.js";
 import { sha512 } from "@noble/hashes/sha2.js";
 import { wordlist } from "@scure/bip39/wordlists/english.js";
 import { sha256 } from "#bytes";
 import { bytesOf } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
-import { type Hash, hkdf, hmac } from "../../wire/hkdf.ts";
+import { hkdf } from "../../wire/hkdf.ts";
 import { type Identity, identityFromSeeds } from "./identity.ts";
 
 /** How many words a wallet has. Source: docs/protocol/identity.md. */
@@ -15,8 +16,7 @@ const known = new Set(wordlist);
 /** A word stands for 11 bits: 128 random bits, and the first 4 of their hash. */
 const [wordBits, entropyBits, checkBits] = [11, 128, 4];
 /** How a seed is derived from words. */
-const [rounds, seedBits] = [2_048, 512];
-const bySha512: Hash = { of: sha512, blockBytes: 128 };
+const derivation = { c: 2_048, dkLen: 64 } as const;
 
 const bitsOf = (numbers: Iterable<number>, bits: number): string =>
   Array.from(numbers, (number) => number.toString(2).padStart(bits, "0")).join("");
@@ -42,21 +42,9 @@ function isSound(phrase: string): boolean {
   return wordsOf(Uint8Array.from(numbersIn(bitsOf(indices, wordBits).slice(0, entropyBits), 8))) === phrase;
 }
 
-/** The seed of BIP39, without a passphrase: PBKDF2 by WebCrypto, or here on a page that lacks it. */
-async function seedOf(phrase: string): Promise<Uint8Array> {
-  const [words, salt] = [new Uint8Array(bytesOf(phrase)), new Uint8Array(bytesOf("mnemonic"))];
-  if (globalThis.crypto.subtle !== undefined) {
-    const key = await crypto.subtle.importKey("raw", words, "PBKDF2", false, ["deriveBits"]);
-    const how = { name: "PBKDF2", hash: "SHA-512", salt, iterations: rounds };
-    return new Uint8Array(await crypto.subtle.deriveBits(how, key, seedBits));
-  }
-  let last = hmac(bySha512, words, new Uint8Array([...salt, 0, 0, 0, 1]));
-  const seed = last.slice();
-  for (let round = 1; round < rounds; round++) {
-    last = hmac(bySha512, words, last);
-    for (const [at, byte] of last.entries()) seed[at] = (seed[at] ?? 0) ^ byte;
-  }
-  return seed;
+/** The seed of BIP39, without a passphrase. */
+function seedOf(phrase: string): Promise<Uint8Array> {
+  return pbkdf2Async(sha512, bytesOf(phrase), bytesOf("mnemonic"), derivation);
 }
 
 const fault = (what: string): never => {
