@@ -1,4 +1,4 @@
-/** Files in a chat, of any size, with their progress in the status line. */
+/** Files in a chat, with their progress in the status line. */
 import { homedir } from "node:os";
 import { basename, join } from "node:path";
 import type { FileProgress, Message, Room, SendOptions, Sent } from "../../client/index.ts";

@@ -75,7 +75,7 @@ async function get(name: string, id: string, options: GetFileOptions): Promise<v
 /** The commands `file send|get`. */
 export function fileCommand(): CliCommand {
   const example = 'unibus file send room.team report.pdf --caption "the report"';
-  const command = new CliCommand("file", { summary: "send files of any size to a room, and fetch them", example });
+  const command = new CliCommand("file", { summary: "send files to a room, and fetch them", example });
   const sendSummary = "send a file to a room, encrypted, and print the message's id once the server has it";
   sendingCommand(peerCommand(command.sub("send", { summary: sendSummary, example })))
     .argument("<room>", `${roomText}; the room must encrypt`)

@@ -54,9 +54,10 @@ export class Conversation {
   }
 
   /**
-   * Sends a file of any size: a path (Bun and Node), a `File` or `Blob`, or a stream. A file of more than 16 MiB, or
-   * of unknown size, is sent in parts, and is never in memory as a whole. If the room's key changes during the upload,
-   * the file is sent again; a stream cannot be, so it fails with `conflict`. After a failure or an abort, the client
+   * Sends a file, as large as the sender's quota of files (`blobs.bytes_per_user`, 1 GiB by default): a path (Bun and
+   * Node), a `File` or `Blob`, or a stream. A file of more than 16 MiB, or of unknown size, is sent in parts, and is
+   * never in memory as a whole. If the room's key changes during the upload, the whole file is sent again; a stream
+   * cannot be, so it fails with `conflict`. After a failure or an abort, the client
    * deletes what it stored, unless the message may still arrive.
    * Errors: those of `send` and `putBlob`; invalid for a name or media type that no message may have, and for a file
    * that changed while it was read; not_found for a path.
@@ -83,10 +84,11 @@ export class Conversation {
 
   /**
    * Deletes a message: asks every member's client to remove it, then erases it and its edits, which have its text, on
-   * the server, and the blob of a file with it, unless another message of this peer in this room names that. It takes
-   * nothing from a member who has kept the message. `erased` is false if the server stores it still: in a room of a
-   * version before 0.2.0, or because the room stores nothing or the message was not found. For the sender and for
-   * owners.
+   * the server. If the sender deletes it, the blob of a file goes with it, unless another message of this peer in this
+   * room names that; an owner's deletion leaves the blob. It takes nothing from a member who has kept the message.
+   * `erased` is false if nothing was erased: the room stores no messages, this one was not found, or an early version
+   * of unibus made the room and the server stores the message still. For the sender and for owners. What remains:
+   * docs/protocol/history.md#what-remains-after-a-deletion.
    * Errors: those of `send`; forbidden for another's message; rate_limited after 60 in a minute.
    */
   async delete(message: Erasable & Pick<Message, "thread">, options: SendOptions = {}): Promise<Deleted> {
