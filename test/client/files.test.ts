@@ -3,7 +3,17 @@
  * interruption, and deleted. On a real bus. Source: docs/protocol/envelope.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import type { FileProgress } from "../../src/client/index.ts";
 import { partBytes } from "../../src/wire/parts.ts";
 import { Folder } from "../support/executable.ts";
@@ -61,7 +71,11 @@ describe("a file", () => {
     await expect(file?.bytes({ max: 17_825_791 })).rejects.toMatchObject({ code: "too_large" });
 
     const parts = (await file?.parts()) ?? [];
+    const since = scene.way.asked.length;
     await mine.delete(message);
+    // The message goes last: after an interruption, a repeated call finds the parts that are left.
+    const deletions = scene.way.asked.slice(since).filter((one) => one.startsWith("DELETE "));
+    expect([deletions.length, deletions.at(-1)]).toEqual([11, expect.stringMatching(/^DELETE \/rooms\//)]);
     for (const blob of [message.blob, ...parts]) {
       await expect(theirs.getBlob({ blob, epoch: 1 })).rejects.toMatchObject({ code: "not_found" });
     }
@@ -236,5 +250,30 @@ describe("an interrupted download", () => {
     symlinkSync(victim, draft);
     await expect(save()).rejects.toMatchObject({ code: "invalid" });
     expect(readFileSync(victim, "utf8")).toBe("precious");
+  });
+
+  test("replaces files only, never a folder or a pipe", async () => {
+    using folder = new Folder();
+    const { mine, theirs } = await scene.room();
+    await mine.sendFile(new Blob(["small"]));
+    const file = (await newest(theirs)).file();
+    const [kept, pipe] = [folder.file("kept"), folder.file("pipe")];
+    mkdirSync(kept);
+    execFileSync("mkfifo", [pipe]);
+    for (const path of [kept, pipe])
+      await expect(file?.save(path, { overwrite: true })).rejects.toMatchObject({ code: "invalid" });
+    expect([statSync(pipe).isFIFO(), readdirSync(folder.path).sort()]).toEqual([true, ["kept", "pipe"]]);
+  });
+
+  test("refuses a blob that is stated as smaller than any blob is", async () => {
+    using folder = new Folder();
+    const { mine, theirs } = await scene.room();
+    const { blob, epoch } = await mine.putBlob(new Uint8Array(1));
+    for (const sz of [0, 15]) {
+      await mine.send("tiny", { kind: "file", blob: { blob: { ...blob, sz }, epoch } });
+      const saving = (await newest(theirs)).file()?.save(folder.file("tiny"));
+      await expect(saving).rejects.toMatchObject({ code: "invalid" });
+      expect(readdirSync(folder.path)).toEqual([]);
+    }
   });
 });

@@ -3,7 +3,8 @@
  * Each peer is a process of its own.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer, jsonLines, type RoomOptions, type Running } from "../support/cli-peer.ts";
 import { Server, until } from "../support/executable.ts";
@@ -187,6 +188,27 @@ describe("files", () => {
       expect(await bob.ok(["file", "get", subject, piped, "--out", "-"])).toBe("from stdin");
     },
     2 * patienceMs,
+  );
+
+  test(
+    "file send ends at the first signal while its pipe is silent",
+    async () => {
+      const subject = await roomOfTwo("room");
+      const pipe = ana.folder.file("silent");
+      execFileSync("mkfifo", [pipe]);
+      await using sending = ana.start(["file", "send", subject, pipe]);
+      let writer = -1;
+      const opened = () => {
+        try {
+          writer = openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK);
+        } catch {}
+        return writer !== -1;
+      };
+      await until("the command has opened the pipe", opened);
+      expect(await sending.end("SIGTERM")).toBe(143);
+      closeSync(writer);
+    },
+    patienceMs,
   );
 
   test(

@@ -1,5 +1,6 @@
 /** Files named on the command line, sent with their progress on a terminal. */
 import type { FileInput, FileOptions, FileProgress, Room, Sent } from "../../client/index.ts";
+import { waitFor } from "../../client/transport/wait.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { openNamed } from "../input.ts";
 import { Progress } from "../progress.ts";
@@ -43,7 +44,8 @@ async function inputOf(path: string): Promise<FileInput> {
 
 /** Sends a file named on the command line; `-` is stdin. Errors: those of `room.sendFile`. */
 export async function sendNamedFile(room: Room, path: string, options: FileOptions): Promise<Sent> {
-  const input = await inputOf(path);
+  // A pipe may stay silent, and a named one opens only with a writer.
+  const input = await waitFor(inputOf(path), options.signal);
   const name = options.name ?? (typeof input === "string" ? path : undefined);
   const mediaType = options.mediaType ?? (name === undefined ? undefined : mediaTypeOf(name));
   let progress: Progress | null = null;

@@ -104,15 +104,15 @@ export class Conversation {
     const sent = await ask(message.id, sha256);
     let erased = seqs.length > 0;
     let edits = 0;
-    // The message itself is erased last, so that a repeated call finds the edits that are left.
+    // The message itself is erased last: until then, a repeated call finds the edits and the blobs that are left.
     for (const { frame, seq, sha256: hash } of about) {
       if ((await receiver.open(frame, "history"))?.content.kind !== "edit") continue;
       edits += 1;
       await ask(frame.id, hash);
       erased = (await eraser.erase([seq], options.signal)) && erased;
     }
-    erased = (await eraser.erase(seqs, options.signal)) && erased;
     if (isOwn && !isBlobShared) await eraser.release(message, options.signal);
+    erased = (await eraser.erase(seqs, options.signal)) && erased;
     return { ...sent, erased, edits };
   }
 

@@ -24,11 +24,18 @@ const hashLength = 24;
 
 const codeOf = (error: unknown): string => String((error as { code?: unknown } | null)?.code ?? error);
 
-const isThere = (path: string): Promise<boolean> =>
-  lstat(path).then(
-    () => true,
-    () => false,
-  );
+const existsError = (path: string) =>
+  new UnibusError("conflict", `${path} exists (choose another name, or overwrite it)`);
+
+/** Checks that a download may have this name. Errors: conflict if it is taken; invalid unless a file has it. */
+async function checkTarget(path: string, shown: string, overwrite: boolean): Promise<void> {
+  if ((await lstat(path).catch(() => null)) === null) return;
+  if (!overwrite) throw existsError(shown);
+  // A rename would replace a device or a pipe.
+  const found = await stat(path).catch(() => null);
+  if (found === null || found.isFile()) return;
+  throw new UnibusError("invalid", `${shown} is a folder, a device or a pipe (name a file)`);
+}
 
 /** The chunks of a file, each valid until the next one is requested. */
 async function* chunksOf(file: FileHandle): AsyncGenerator<Uint8Array, void> {
@@ -85,8 +92,9 @@ async function partsIn(draft: FileHandle, parts: readonly BlobRef[], room: BlobR
   let [count, bytes] = [0, 0];
   for (const { h, n, sz } of parts) {
     signal?.throwIfAborted();
+    // A file that is one blob may be stated as smaller than any blob is.
+    if (sz < sealBytes || bytes + sz - sealBytes > size) break;
     const plain = new Uint8Array(sz - sealBytes);
-    if (bytes + plain.length > size) break;
     for (let at = 0; at < plain.length; ) {
       const { bytesRead } = await draft.read(plain, at, plain.length - at, bytes + at);
       if (bytesRead === 0) break;
@@ -105,9 +113,6 @@ async function write(draft: FileHandle, chunk: Uint8Array, place: number): Promi
   }
 }
 
-const existsError = (path: string) =>
-  new UnibusError("conflict", `${path} exists (choose another name, or overwrite it)`);
-
 /** Gives a finished download its name. Errors: conflict if there is such a file, unless it may be overwritten. */
 async function place(draft: string, path: string, overwrite: boolean): Promise<void> {
   if (!overwrite) {
@@ -117,6 +122,7 @@ async function place(draft: string, path: string, overwrite: boolean): Promise<v
     } catch (error) {
       if (codeOf(error) === "EEXIST") throw existsError(path);
       // Another program has finished this download.
+      if (codeOf(error) === "ENOENT" && (await lstat(path).catch(() => null)) !== null) throw existsError(path);
       if (codeOf(error) === "ENOENT") throw error;
       // Some file systems have no links.
       await (await open(path, "wx", 0o600)).close();
@@ -133,11 +139,11 @@ export async function saveFile(
   { overwrite = false, onProgress, signal }: FileSaveOptions,
 ): Promise<void> {
   const target = resolve(path);
-  if (!overwrite && (await isThere(target))) throw existsError(path);
+  await checkTarget(target, path, overwrite);
   const [parts, room] = await Promise.all([file.parts(signal), roomOf()]);
   const id = sha256Hex(`${basename(target)}\n${file.hash}`).slice(0, hashLength);
   const draft = join(dirname(target), `.unibus-${id}.part`);
-  let bytes = 0;
+  let [bytes, isWhole] = [0, false];
   try {
     const handle = await openDraft(draft);
     try {
@@ -150,9 +156,10 @@ export async function saveFile(
       }
       await handle.truncate(bytes);
       await handle.sync();
+      isWhole = true;
     } finally {
       await handle.close();
-      if (bytes === 0 && file.size > 0) await rm(draft, { force: true }).catch(() => undefined);
+      if (bytes === 0 && !isWhole) await rm(draft, { force: true }).catch(() => undefined);
     }
     await place(draft, target, overwrite);
     await syncFolder(dirname(target));

@@ -7,7 +7,7 @@ import { blobBytesMax } from "../../wire/api.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import type { BlobRef } from "../../wire/frame.ts";
 import { openBlob, sealBlob } from "../crypto/frames.ts";
-import type { BlobRoom, SealedBlob } from "../crypto/sealing.ts";
+import { type BlobRoom, type SealedBlob, sealBytes } from "../crypto/sealing.ts";
 import type { ControlPlane } from "../transport/control.ts";
 import { isPassing } from "../transport/http-reply.ts";
 import { pause } from "../transport/wait.ts";
@@ -83,6 +83,8 @@ export class RoomBlobs {
   /** Fetches and decrypts the blob of a message. Errors: not_found; invalid if the bytes do not match the reference. */
   async get({ blob, epoch }: NamedBlob, signal?: AbortSignal): Promise<Uint8Array> {
     if (blob === null) throw new UnibusError("not_found", "this message has no blob (choose another message)");
+    if (blob.sz < sealBytes)
+      throw new UnibusError("invalid", "the sender states a wrong size (ask for the file again)");
     const room = await this.roomOf(epoch, signal);
     // One byte more, so that a longer blob is seen to be a wrong one.
     const ciphertext = await this.control.getBlob(blob.h, signal, Math.min(blob.sz + 1, blobBytesMax));
