@@ -206,6 +206,29 @@ test("one that is lost only on the way is read from the history, without an alar
   stop();
 });
 
+test("the claims of one member cost one read in a minute, however many there are", async () => {
+  const { own, his, follow } = await scene();
+  Object.assign(partsOf(his).watch.times, { everyMs: 60_000, messages: 4 });
+  const stop = await follow();
+  const reads = () => way.asked.filter((line) => line.includes(`${own.id}/history`) && line.includes("limit=1000"));
+  await sendAll(own, "first");
+  await until("bob has it", () => his.stats().received === 1);
+  await sendHidden(own, "lost");
+  await sendAll(own, "next");
+  await until("it was read again", () => reads().length > 0 && his.integrity.state === "whole");
+  const { length } = reads();
+  for (let round = 0; round < 3; round++) {
+    await sendHidden(own, "lost");
+    const { received } = his.stats();
+    await sendAll(own, "a", "b", "c", "d");
+    await until("bob has them", () => his.stats().received === received + 4);
+  }
+  await stateIs(his, "waiting");
+  await Bun.sleep(500);
+  expect([reads().length, his.integrity.state]).toEqual([length, "waiting"]);
+  stop();
+});
+
 test("the newest one is named once another member's message names it: two members see different histories", async () => {
   const { own, his, hers, follow } = await scene();
   const stops = [await follow(), await hers.onMessage(() => undefined)];

@@ -294,6 +294,18 @@ describe("a message that is stored too late", () => {
     expect(findingsOf([...flying.slice(1), ...next.slice(0, 1), ...flying.slice(0, 1)])).toEqual([]);
   });
 
+  test("is explained, with the reason, if this reader dropped it", () => {
+    const [zero, one, two] = sentInTurn(3) as [LinkedMessage, LinkedMessage, LinkedMessage];
+    const integrity = new Integrity();
+    integrity.dropped(one.hash, one.from, "old_epoch");
+    expect(readOf([zero, two], integrity).findings()).toEqual([]);
+    expect(integrity.explained).toEqual([{ from: "ana", chain: chainOf(one).id, n: 1, dropped: "old_epoch" }]);
+    // Another frame that was dropped does not explain it.
+    const other = new Integrity();
+    other.dropped("f".repeat(32), one.from, "bad_signature");
+    expect(readOf([zero, two], other).findings()).toMatchObject([{ first: 1, last: 1 }]);
+  });
+
   test("is missing for sure once its sender said that it was stored, and may be in flight before", () => {
     const [zero, one, two, three] = sentInTurn(4) as [LinkedMessage, LinkedMessage, LinkedMessage, LinkedMessage];
     expect(findingsOf([zero, two, three])).toMatchObject([{ first: 1, inFlight: "no" }]);
