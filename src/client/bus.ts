@@ -105,6 +105,7 @@ export class Bus implements AsyncDisposable {
       ...{ control, state, directory: this.directory },
       open: (roomId, signal) => this.#opened(roomId, signal),
       create: (subject, signal) => this.createRoom(subject, "matrix", signal),
+      noteAccepted: (roomId) => this.#acceptances.noteAccepted(roomId),
     });
     this.#signals = new Signals({
       ...{ me: options.identity.endpoint, clock: control.clock, isOn: options.signals, readMarks: options.readMarks },

@@ -92,6 +92,12 @@ export class Acceptances {
     return this.#accepted.has(roomId) || this.#known.has(roomId);
   }
 
+  /** Records that this peer created or accepted a room. */
+  noteAccepted(roomId: string): void {
+    this.#offered.delete(roomId);
+    remember(this.#known, roomId);
+  }
+
   /** Records which rooms of a list are accepted and which are only offered. */
   noteListed(entries: readonly RoomEntry[]): void {
     for (const { id, accepted } of entries) {
@@ -142,8 +148,7 @@ export class Acceptances {
   /** Accepts a room at the request of a person or the application. Errors: not_found, forbidden, gone. */
   async accept(roomId: string, signal?: AbortSignal): Promise<void> {
     await this.options.control.acceptRoom(roomId, signal);
-    this.#offered.delete(roomId);
-    remember(this.#known, roomId);
+    this.noteAccepted(roomId);
     this.#noteAcceptance(roomId);
     await waitFor(this.options.reconnect(), signal);
   }

@@ -27,6 +27,8 @@ interface DirectRoomsDeps {
   readonly directory: Directory;
   readonly open: (roomId: string, signal: AbortSignal | undefined) => Promise<Room>;
   readonly create: (subject: string, signal: AbortSignal | undefined) => Promise<Room>;
+  /** Records that this peer created or accepted a room: only such a room is direct. */
+  readonly noteAccepted: (roomId: string) => void;
 }
 
 /** The direct rooms of one bus. */
@@ -55,6 +57,7 @@ export class DirectRooms {
     const name = () => `room.dm-${toBase64Url(crypto.getRandomValues(new Uint8Array(nameBytes)))}`;
     const room = found ?? unused ?? (await this.deps.create(name(), signal));
     await this.#complete(room, peer.endpoint, signal);
+    this.deps.noteAccepted(room.id);
     await partsOf(room).direct.remember();
     return room;
   }
