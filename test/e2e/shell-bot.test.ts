@@ -38,7 +38,8 @@ test(
       await reader.run(line);
     }
     // A process group of its own, which is killed as a whole.
-    const start = "UNIBUS_IDENTITY=upper.json setsid bash bot.sh room.team 'upper: ' bash upper.sh > log 2>&1 & echo $!";
+    const start =
+      "UNIBUS_IDENTITY=upper.json setsid bash bot.sh room.team 'upper: ' bash upper.sh > log 2>&1 & echo $!";
     let bot = Number(await reader.run(start));
     try {
       await until("the bot works on the first message", () => existsSync(reader.file("asked")), waitMs);
