@@ -122,13 +122,20 @@ function reportFailure(error: unknown, onJson: boolean): void {
   }
 }
 
+/** The most characters of a given value that an error shows. */
+const shownMax = 100;
+
+/** Cuts a given value that is too long to be shown. */
+const shown = (value: string): string => (value.length > shownMax ? `${value.slice(0, shownMax)}…` : value);
+
 /** Rewords an error of commander: what is wrong with the given value, then the fix. */
 function usageText(text: string): string {
   return text
     .replace(/command-argument value '(.*)' is invalid for argument '(\w+)'\. (\w+)/s, (_, value, name, word) =>
       // A reason that names the argument is complete by itself.
-      word === name ? word : `${name} ${JSON.stringify(value)} is invalid: ${word}`,
+      word === name ? word : `${name} ${JSON.stringify(shown(value))} is invalid: ${word}`,
     )
+    .replace(/ argument '(.*)' is invalid\. /s, (_, value) => ` argument '${shown(value)}' is invalid. `)
     .replace(
       /too many arguments for '(.+)'\. Expected (\d+) arguments? but got (\d+)\./,
       "too many arguments for '$1': $3 instead of $2 (remove some, or put a text with spaces in quotes)",

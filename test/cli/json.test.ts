@@ -66,4 +66,17 @@ describe("--json", () => {
       expect(error).toEqual({ error: expect.stringMatching(/option .*--/), code: "invalid" });
     },
   );
+
+  test("an error shows the beginning of a value that is long", async () => {
+    const long = "x".repeat(100_000);
+    for (const words of [
+      ["react", "room.team", "0".repeat(26), `${long} ${long}`],
+      ["wait", "--timeout", long],
+    ]) {
+      for (const json of [[], ["--json"]]) {
+        const { code, stderr } = await ran([...words, ...json]);
+        expect([code, stderr.includes("xxx…"), stderr.length < 500]).toEqual([2, true, true]);
+      }
+    }
+  });
 });
