@@ -126,15 +126,26 @@ test("a stalled nats-server: messages sent during the stall arrive once when it 
   expect((await at.mine.history()).lastSeq).toBe(3);
 }, 90_000);
 
+/** Drops acks from now on, and counts them. */
+function withholdAcks(hostile: HostileNats): { readonly count: number } {
+  const withheld = { count: 0 };
+  hostile.tamper = (message) => {
+    if (!/^_INBOX\.[^.]+\.a\./.test(message.subject)) return [message];
+    withheld.count += 1;
+    return [];
+  };
+  return withheld;
+}
+
 test("while new permissions are fetched, no message is published before those that were denied", async () => {
   await using at = await HostileScene.open(server, { admin });
   const { subject } = at.theirs;
   await at.theirs.send("first");
-  at.hostile.tamper = (message) => (/^_INBOX\.[^.]+\.a\./.test(message.subject) ? [] : [message]);
+  const withheld = withholdAcks(at.hostile);
   const published = () => at.hostile.published.filter((one) => one.subject === subject);
   const before = published().length;
   const denied = at.theirs.send("denied");
-  await until("it is published", () => published().length > before);
+  await until("it is stored, and its ack withheld", () => withheld.count > 0);
   at.hostile.tamper = (message) => [message];
   const violation = `-ERR 'Permissions Violation for Publish to "${subject}"'\r\n`;
   const logins = at.hostile.http.asked.filter((line) => line.includes("accepted=true")).length;
@@ -158,11 +169,11 @@ test("while another connection replaces one, no message is published before thos
   await using at = await HostileScene.open(server, { admin });
   await at.theirs.send("first");
   const [old] = at.hostile.proxy.links;
-  at.hostile.tamper = (message) => (/^_INBOX\.[^.]+\.a\./.test(message.subject) ? [] : [message]);
+  const withheld = withholdAcks(at.hostile);
   const published = () => at.hostile.published.filter(({ subject }) => subject === at.theirs.subject);
   const before = published().length;
   const unacked = at.theirs.send("unacked");
-  await until("it is published", () => published().length > before);
+  await until("it is stored, and its ack withheld", () => withheld.count > 0);
   // A new login for another room.
   const other = await at.ana.createRoom(freshSubject(), "matrix");
   await other.membership.add(at.bob.identity.endpoint);

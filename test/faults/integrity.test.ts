@@ -27,6 +27,11 @@ const stepsCount = Number(process.env.UNIBUS_STEPS ?? (isWhole ? 160 : 8));
 const leaderKillsCount = 10;
 const stepMs = 60_000;
 
+/** Declares a test that only the whole run has. */
+function whole(name: string, run: () => Promise<void>, timeoutMs: number): void {
+  if (isWhole) test(name, run, timeoutMs);
+}
+
 /** A program that sends until it is stopped or killed. */
 class Sender {
   #child: Bun.Subprocess<"pipe", "pipe", "inherit">;
@@ -226,7 +231,7 @@ function ignoreGone(error: unknown): void {
   if (code !== "not_found" && code !== "conflict") throw error;
 }
 
-test.skipIf(!isWhole)(
+whole(
   "a room that drops its oldest messages causes no alarm",
   async () => {
     const settings = ["rooms.bytes_max=400000", "rooms.when_full=drop_oldest", "http.rate=100000"];
@@ -253,7 +258,7 @@ test.skipIf(!isWhole)(
   600_000,
 );
 
-test.skipIf(!isWhole)(
+whole(
   "deaths of the node that leads the room's stream cause no alarm",
   async () => {
     await using nodes = await Nodes.start();
