@@ -7,12 +7,13 @@
  * connection reports its end once for all, and nothing polls. The number and bytes of unfinished frames are bounded.
  * Used by `Room` and `Requests`.
  */
+import { TurnBatch } from "../../lib/turn-batch.ts";
 import { UnibusError } from "../../wire/errors.ts";
-import { streamName } from "../../wire/names.ts";
 import { dedupWindowMs } from "../../wire/room-stream.ts";
 import type { Connection } from "../transport/connection.ts";
 import type { ConnectionManager } from "../transport/connection-manager.ts";
 import { pause } from "../transport/wait.ts";
+import { ackOf, refusalOf, sequenceOf } from "./stream-ack.ts";
 
 /** Ack timeout of one attempt, in milliseconds. Source: docs/protocol/durables.md. */
 const ackTimeoutMs = 5_000;
@@ -49,60 +50,14 @@ export interface SendLimits {
   readonly bytesMax: number;
 }
 
-/** JetStream's reply to a publish. */
-interface Ack {
-  readonly stream?: string;
-  readonly seq?: number;
-  readonly duplicate?: boolean;
-  readonly error?: { readonly err_code?: number };
-}
-
-/** JetStream's error code for a full stream that rejects messages. */
-const fullCode = 10077;
-
-/** Parses a JetStream ack; null if the data is not one. */
-function ackOf(data: Uint8Array): Ack | null {
-  try {
-    const ack = JSON.parse(new TextDecoder().decode(data)) as Ack | null;
-    return typeof ack === "object" && ack !== null && ("stream" in ack || "error" in ack) ? ack : null;
-  } catch {
-    return null;
-  }
-}
-
-/** The error in a negative ack, or null. */
-function refusalOf(ack: Ack | null): UnibusError | null {
-  if (ack?.error === undefined) return null;
-  if (ack.error.err_code === fullCode) return new UnibusError("quota", "the room is full (ask an owner or an admin)");
-  return new UnibusError("unavailable", "the server cannot store messages of this room now (try again)");
-}
-
-/**
- * Recognizes a reply of the server: a JetStream ack or an empty message, with its error if it has one. Null for a reply
- * of a peer.
- */
-export function answerOfServer(data: Uint8Array): { readonly refusal: UnibusError | null } | null {
-  const ack = ackOf(data);
-  return ack === null && data.length > 0 ? null : { refusal: refusalOf(ack) };
-}
-
-/** The sequence number in an ack. Errors: quota, unavailable; forbidden if the ack is not for this room's stream. */
-function sequenceOf(ack: Ack, roomId: string, attempt: number): number {
-  if (ack.stream !== streamName(roomId) || !Number.isSafeInteger(ack.seq)) {
-    throw new UnibusError("forbidden", "the server acknowledged the message for another room (do not trust it)");
-  }
-  if (ack.duplicate === true && attempt === 1) {
-    throw new UnibusError("forbidden", "the server rejected a new message as a duplicate (do not trust it)");
-  }
-  return ack.seq ?? 0;
-}
-
 /** The frames sent on one connection that are not done. */
 interface Lane {
   readonly line: Connection;
   readonly sent: Set<Sending>;
   /** Frames that the next flush confirms: those published in this turn. */
   unflushed: Sending[] | null;
+  /** What is written next. One write for many frames costs a quarter less of the processor's time for each. */
+  readonly batch: TurnBatch<{ readonly sending: Sending; readonly ack: string }>;
 }
 
 /** A frame that is not done. */
@@ -137,6 +92,9 @@ const lateError = () =>
     "timeout",
     "the message was not acknowledged in time (it may have arrived: look before you send it again)",
   );
+
+/** How many frames are written at once at most. The server works on them while the next ones are sealed. */
+const batchMax = 16;
 
 /** Orders frames by their turn. */
 const byPlace = (one: Sending, other: Sending): number => one.place - other.place;
@@ -265,13 +223,14 @@ export class Publisher {
   }
 
   #publish(line: Connection, sending: Sending, nowMs: number): void {
-    const { subject, bytes, dedupId, reply } = sending.outgoing;
+    const { subject, bytes, reply } = sending.outgoing;
     sending.attempts += 1;
     sending.firstMs ||= nowMs;
     const lane = this.#laneOf(line);
     sending.lane = lane;
     lane.sent.add(sending);
     if (!sending.isStored) {
+      lane.batch.flush();
       line.publish(subject, bytes, { reply });
       this.#flush(lane, sending);
       return;
@@ -281,12 +240,27 @@ export class Publisher {
     sending.dueMs = Math.min(sending.endMs, nowMs + ackTimeoutMs);
     sending.ack = line.ackSubject();
     this.#byAck.set(sending.ack, sending);
-    line.publish(subject, bytes, { dedupId, reply: sending.ack });
+    lane.batch.add({ sending, ack: sending.ack });
+    // Nothing else is on its way: nothing to wait for.
+    if (lane.sent.size === 1) lane.batch.flush();
+  }
+
+  /** Writes a frame, unless its attempt has ended. */
+  #write(line: Connection, sending: Sending, ack: string): void {
+    const { subject, bytes, dedupId } = sending.outgoing;
+    try {
+      if (sending.ack === ack) line.publish(subject, bytes, { dedupId, reply: ack });
+    } catch (error) {
+      this.#fail(sending, error);
+    }
   }
 
   #laneOf(line: Connection): Lane {
     if (this.#lane?.line === line) return this.#lane;
-    const lane: Lane = { line, sent: new Set(), unflushed: null };
+    const batch: Lane["batch"] = new TurnBatch(batchMax, (frames) => {
+      for (const { sending, ack } of frames) this.#write(line, sending, ack);
+    });
+    const lane: Lane = { line, sent: new Set(), unflushed: null, batch };
     this.#lane = lane;
     line.onAck = (subject, data) => this.#acked(subject, data);
     // Acks arrive on their frame's connection only, even while another one replaces it.

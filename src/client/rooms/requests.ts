@@ -9,8 +9,9 @@ import type { ConnectionManager } from "../transport/connection-manager.ts";
 import type { Inboxes } from "../transport/inboxes.ts";
 import { waitFor } from "../transport/wait.ts";
 import { Message } from "./message.ts";
-import { answerOfServer, type Outgoing, type Publisher, type SendOptions } from "./publisher.ts";
+import type { Outgoing, Publisher, SendOptions } from "./publisher.ts";
 import type { Receiver } from "./receiver.ts";
+import { answerOfServer } from "./stream-ack.ts";
 
 /** Default timeout of a request, in milliseconds. */
 export const requestTimeoutMs = 5_000;
