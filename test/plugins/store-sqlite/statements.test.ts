@@ -199,6 +199,18 @@ async function costOf(name: string, ask: Ask): Promise<Counts> {
   };
 }
 
+/** The median cost of a request: once in a while a cache has forgotten something, and the bus reads it again. */
+async function middleCostOf(name: string, ask: () => Ask | Promise<Ask>): Promise<Counts> {
+  const seen: Counts[] = [];
+  for (let round = 0; round < rounds; round++) seen.push(await costOf(name, await ask()));
+  const middle = (of: (counts: Counts) => number) => seen.map(of).toSorted((a, b) => a - b)[1] ?? Number.NaN;
+  return {
+    reads: middle(({ reads }) => reads),
+    writes: middle(({ writes }) => writes),
+    commits: middle(({ commits }) => commits),
+  };
+}
+
 /** Waits until all work that a request started has finished. */
 async function quiet(): Promise<void> {
   let seen = "";
@@ -219,17 +231,8 @@ test("the number of SQL statements of every route is frozen", async () => {
 
   const costs: Record<string, Counts> = {};
   for (const name of names.toSorted()) {
-    const seen: Counts[] = [];
-    for (let round = 0; round < rounds; round++) {
-      const ask = await asks[name]?.();
-      if (ask !== undefined) seen.push(await costOf(name, ask));
-    }
-    const middle = (of: (counts: Counts) => number) => seen.map(of).toSorted((a, b) => a - b)[1] ?? Number.NaN;
-    costs[name] = {
-      reads: middle(({ reads }) => reads),
-      writes: middle(({ writes }) => writes),
-      commits: middle(({ commits }) => commits),
-    };
+    const ask = asks[name];
+    if (ask !== undefined) costs[name] = await middleCostOf(name, ask);
   }
   const lines = Object.entries(costs).map(([name, counts]) => `  ${JSON.stringify(name)}: ${JSON.stringify(counts)}`);
   expectGolden("statements.json", `{\n${lines.join(",\n")}\n}\n`);
@@ -242,8 +245,8 @@ test("the cost of a list or a room does not grow with its members", async () => 
   const large = await addMembers(live.server, await createRoom(live.server, ana, policy("encrypt")), ...crowd);
   for (const part of ["", "/members", "/statements", "/key"]) {
     const [one, many] = [
-      await costOf("GET", { target: at(small, part) }),
-      await costOf("GET", { target: at(large, part) }),
+      await middleCostOf("GET", () => ({ target: at(small, part) })),
+      await middleCostOf("GET", () => ({ target: at(large, part) })),
     ];
     expect([part, many]).toEqual([part, one]);
   }
