@@ -27,9 +27,16 @@ async function peer(input: FilePeerInput): Promise<FilePeerOutput> {
   return JSON.parse(text) as FilePeerOutput;
 }
 
+/** Fails unless a reply is OK. A failed transfer would be a very fast one. */
+async function okOf(work: Promise<Response>): Promise<Response> {
+  const reply = await work;
+  if (!reply.ok) throw new Error(`the bare server answered ${reply.status}`);
+  return reply;
+}
+
 /** Fetches a URL to a file, and syncs it, as `save` does. */
 async function bareDown(url: string, path: string): Promise<void> {
-  await Bun.write(path, await fetch(url));
+  await Bun.write(path, await okOf(fetch(url)));
   const handle = await open(path, "r+");
   await handle.sync();
   await handle.close();
@@ -45,7 +52,7 @@ async function measure() {
   const [ana, bob] = (await makeUsers(server, 2)) as [Identity, Identity];
   const room = await addMembers(server, await createRoom(server, ana, policy("encrypt", "persist", "sign_msgs")), bob);
   const at = { url: server.ready.http, room: room.state.roomId };
-  const bareUpMs = await timed(() => fetch(bare.url, { method: "POST", body: Bun.file(source) }));
+  const bareUpMs = await timed(() => okOf(fetch(bare.url, { method: "POST", body: Bun.file(source) })));
   const up = await peer({ ...at, identity: identityText(ana), path: source, sends: true });
   const bareDownMs = await timed(() => bareDown(bare.url, folder.file("bare")));
   rmSync(folder.file("bare"));

@@ -14,6 +14,7 @@ let count = 0;
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: 0,
+  maxRequestBodySize: Number.MAX_SAFE_INTEGER,
   async fetch(request) {
     if (request.method === "GET") return new Response(Bun.file(join(folder, String(count))));
     const file = join(folder, String(count + 1));
