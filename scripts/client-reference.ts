@@ -23,12 +23,14 @@ const firstOnes = [
   "Membership",
   "Messages",
   "Message",
+  "ReceivedFile",
   "LiveTimeline",
   "TimelineItem",
   "Timeline",
   "Presence",
   "Durable",
   "Directory",
+  "Recovery",
   "Admin",
   "AdminUsers",
   "AdminInvites",
@@ -230,11 +232,27 @@ const hasMembers = (one: Declared): boolean => membersOf(one).length > 0;
 const isFunction = ({ node }: Declared): boolean => node.type === "FunctionDeclaration";
 const isClass = ({ node }: Declared): boolean => node.type === "ClassDeclaration";
 
+/** What a type has besides the members that it declares, as a sentence; empty if there is nothing. */
+function inherited({ source, node }: Declared): string {
+  const [text = ""] = source.text.slice(node.start).split("{");
+  const head = text.replace(/^((?:class|interface|type) \w+)<[^>]*>/, "$1");
+  const [, whole] = / extends (?!Omit<)(\w+)/.exec(head) ?? [];
+  if (whole !== undefined) return ` It has all that \`${whole}\` has.`;
+  const [, base, left = ""] = /(?: extends|=) Omit<(\w+), ([^>]+)>/.exec(head) ?? [];
+  if (base === undefined) return "";
+  const names = left.split("|").map((name) => `\`${name.trim().slice(1, -1)}\``);
+  return ` It has all that \`${base}\` has, except ${new Intl.ListFormat("en-GB").format(names)}.`;
+}
+
 function section(one: Declared): string[] {
   const lines = membersOf(one).map(({ written: how, doc }) => `- ${code(how)}${doc === "" ? "" : `: ${doc}`}`);
-  const [, more] = / extends (\w+)/.exec(one.source.text.slice(one.node.start).split("{")[0] ?? "") ?? [];
-  const doc = more === undefined ? one.doc : `${one.doc} It has all that \`${more}\` has.`;
-  return [`### ${one.name}`, "", doc, ...(lines.length === 0 ? [] : ["", ...lines]), ""];
+  return [
+    `### ${one.name}`,
+    "",
+    `${one.doc}${inherited(one)}`.trim(),
+    ...(lines.length === 0 ? [] : ["", ...lines]),
+    "",
+  ];
 }
 
 /** Generates the reference in Markdown. */

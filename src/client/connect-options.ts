@@ -6,7 +6,7 @@ import type { ClientState } from "./trust/state.ts";
 /** Default limits of messages that wait to be sent. */
 export const sendLimitsDefault = { messagesMax: 10_000, bytesMax: 64 * 1_048_576 } as const;
 
-/** The options of `connect`. */
+/** The options of `Bus.connect`. */
 export interface ConnectOptions {
   /** The address of the bus, or several addresses of one bus, the preferred one first. */
   readonly urls: readonly string[];

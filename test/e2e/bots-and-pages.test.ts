@@ -31,6 +31,17 @@ test.each(programs)("docs/bots-and-pages.md shows examples/$example, which is sh
   expect(shown[0]?.trimEnd().split("\n").length).toBeLessThanOrEqual(linesMax);
 });
 
+/** The web page, with what the page adds to it for sending files. */
+function pageWithFiles(): string {
+  const [input = "", script = ""] = ["html file", "js file"].map(
+    (kind) => blocks.find((block) => block.kind === kind)?.text ?? "",
+  );
+  const page = readFileSync(join(examples, "page.html"), "utf8");
+  return page
+    .replace("<script", () => `${input}<script`)
+    .replace(/^.*room\.onMessage.*\n/m, (line) => `${line}${script}`);
+}
+
 /** Waits until the list of the web page contains a text. */
 const shows = (page: Page, text: string) =>
   until(
@@ -78,6 +89,14 @@ test(
       await page.click("button");
       await shows(page, "pat: hello from a page");
       expect(await reader.run("unibus history room.team")).toEndWith("  pat  hello from a page\n");
+      writeFileSync(reader.file("site/index.html"), pageWithFiles());
+      await page.reload();
+      await shows(page, "pat: hello from a page");
+      await page.setInputFiles("#file", { name: "a.txt", mimeType: "text/plain", buffer: Buffer.from("the minutes") });
+      await shows(page, "pat: my file a.txt");
+      expect(await page.getAttribute("#file", "disabled")).toBeNull();
+      expect(await page.inputValue("#file")).toBe("");
+      expect(await page.locator("#sent").evaluate((bar) => (bar as HTMLProgressElement).value)).toBe(1);
     } finally {
       await browser.close();
     }

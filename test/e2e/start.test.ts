@@ -9,6 +9,9 @@ import { Reader } from "../support/reader.ts";
 /** Timeout of each guide, generous for a busy machine, in milliseconds. */
 const patienceMs = 120_000;
 
+/** The names of the fields that a command prints, such as the addresses of `serve`. */
+const fieldsIn = (text: string): string[] => [...text.matchAll(/^(\w+) {2,}\S/gm)].map(([, name = ""]) => name);
+
 const root = join(import.meta.dir, "..", "..");
 
 test(
@@ -17,6 +20,12 @@ test(
     await using reader = new Reader();
     const printed = new Map<string, string>();
     for (const block of blocksOf("start.md")) {
+      if (block.kind === "text") {
+        const [shown, printing] = [fieldsIn(block.text), () => fieldsIn(reader.said("unibus serve"))];
+        await until("the server printed its addresses", () => printing().length >= shown.length);
+        expect(printing()).toEqual(shown);
+        continue;
+      }
       expect(["sh", "sh background"]).toContain(block.kind);
       for (const line of linesIn(block)) {
         if (block.kind === "sh background") await reader.start(line);

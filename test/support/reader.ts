@@ -48,13 +48,13 @@ export class Reader implements AsyncDisposable {
     });
   }
 
-  /** Runs a line and returns its output. A line that the guide marks as refused must fail. */
+  /** Runs a line and returns its output. A line that the guide marks with `exit 1` must fail. */
   async run(line: string): Promise<string> {
     if (line.startsWith("export ")) this.#exports += `${line}\n`;
     const child = this.#spawn(line);
     const output = [new Response(child.stdout).text(), new Response(child.stderr).text()];
     const [code, stdout = "", stderr = ""] = [await child.exited, ...(await Promise.all(output))];
-    if (code !== (line.includes("# refused") ? 1 : 0)) throw new Error(`${line}\nexit ${code}: ${stderr}`);
+    if (code !== (/# .*\bexit 1\b/.test(line) ? 1 : 0)) throw new Error(`${line}\nexit ${code}: ${stderr}`);
     return stdout;
   }
 

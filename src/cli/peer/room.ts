@@ -275,7 +275,7 @@ export function roomCommand(): CliCommand {
   on("show", "show a room as its owners signed it").option("--json", "print JSON").action(show);
   peerCommand(
     command.sub("accept", {
-      summary: "accept rooms that you were added to; sending to a room or following it also accepts it",
+      summary: "accept rooms that you were added to; sending, following and waiting also accept a room",
       example: "unibus room accept room.team",
     }),
   )

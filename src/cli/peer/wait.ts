@@ -123,8 +123,10 @@ async function wait(names: readonly string[], options: WaitOptions): Promise<voi
 const more = `
 The next wait acknowledges the message. A program that was stopped before it dealt with the last message starts with
 --again, which returns that message once more. The position is kept by this computer for each --device, in the order of
-each room's history; a room that keeps no messages is waited for live. Rooms take turns. An edit or a reaction is a
-message, too: look at its kind. Your own messages and receipts are not returned. If no message comes in time, the exit code is 1, and with --json the code is "timeout".`;
+each room's history; a room that keeps no messages is waited for live. Rooms take turns. Waiting for a new message in a
+room that you name accepts it; finding a stored one, or --timeout 0, does not. An edit or a reaction is a message, too:
+look at its kind. Your own messages and receipts are not returned. If no message comes in time, the exit code is 1, and
+with --json the code is "timeout".`;
 
 /** The command `wait`, which takes any number of rooms. */
 export function waitCommand(): CliCommand {

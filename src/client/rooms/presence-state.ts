@@ -7,7 +7,10 @@ import type { Signal, SignalKind } from "../../wire/signal.ts";
 /** How long a signal holds, in milliseconds. Source: docs/protocol/signals.md. */
 export const signalHoldsMs = { typing: 8_000, present: 150_000 } as const;
 
-/** What signals say of one member. Signals are not signed: other members could pose as this one. */
+/**
+ * What signals say of one member. A hint: signals are not signed. The bus lets each member send only its own; a member
+ * and the bus together could pose as this one, and without encryption the bus alone could.
+ */
 export interface MemberPresence {
   /** The member's endpoint. */
   readonly endpoint: string;

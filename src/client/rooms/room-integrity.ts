@@ -39,9 +39,9 @@ export interface ReportedFinding extends IntegrityFinding {
 /** What the chains of a room's messages show so far. */
 export interface RoomIntegrity {
   /**
-   * `whole`: nothing is missing. `waiting`: something may be missing, and is not confirmed. `gap`, `fork`: see
-   * `findings`. `unsigned`: the room does not sign messages, so any member can make or hide a gap. `unknown`: nothing
-   * was read yet, or messages are missing in a room that keeps none.
+   * `whole`: nothing that a message names is missing. `waiting`: something may be missing, and is not confirmed.
+   * `gap`, `fork`: see `findings`. `unsigned`: the room does not sign messages, so any member can make or hide a gap.
+   * `unknown`: nothing was read yet, or messages are missing in a room that keeps none.
    */
   readonly state: "whole" | "waiting" | "gap" | "fork" | "unsigned" | "unknown";
   /** The message from which on this holds; null if it holds from the room's first one. */
