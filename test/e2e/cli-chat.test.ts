@@ -198,7 +198,7 @@ describe("at a terminal", () => {
       hers.type("/file nothing.txt\r");
       await shows(hers, /not sent: no such file: nothing\.txt/);
       hers.type("teh end\r");
-      await shows(his, /^ {2}2 .+teh end$/);
+      for (const one of [hers, his]) await shows(one, /^ {2}2 .+teh end$/);
       hers.type("/edit\r");
       await shows(hers, /^> \/edit 2 teh end$/);
       hers.type("\x7f".repeat(7));

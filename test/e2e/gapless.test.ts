@@ -203,7 +203,7 @@ test("each message is delivered exactly once, in order", async () => {
   }
   expect(lastSeq).toBe(messagesCount);
   expect(done).toEqual({ cuts: cutsCount, restarts: restartsCount, changes: changesCount });
-  // Every second cut may happen while the reader is disconnected anyway.
-  expect(reconnects).toBeGreaterThanOrEqual(cutsCount / 2);
+  // Every second cut may happen while the reader is disconnected anyway, and the run may end before the last reconnect.
+  expect(reconnects).toBeGreaterThanOrEqual(cutsCount / 2 - 1);
   expect([seen, senders.suspicious]).toEqual([{}, "{}"]);
 }, 300_000);
