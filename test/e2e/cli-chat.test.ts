@@ -197,9 +197,8 @@ describe("at a terminal", () => {
       await shows(his, /notes to bob\.txt exists already/);
       hers.type("/file nothing.txt\r");
       await shows(hers, /not sent: no such file: nothing\.txt/);
-      hers.type("teh end\r");
-      for (const one of [hers, his]) await shows(one, /^ {2}2 .+teh end$/);
-      hers.type("/edit\r");
+      // At once: it means what she has just said, which has not come back yet.
+      hers.type("teh end\r/edit\r");
       await shows(hers, /^> \/edit 2 teh end$/);
       hers.type("\x7f".repeat(7));
       hers.type("the end\r");

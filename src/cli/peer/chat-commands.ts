@@ -37,6 +37,8 @@ export interface ChatContext {
   readonly signal: AbortSignal;
   /** Puts something into the outbox. */
   readonly send: (said: Said) => Promise<void>;
+  /** Waits a moment until what this peer said is shown. Returns whether all of it is. */
+  readonly isShown: () => Promise<boolean>;
   /** Lets work go on while the person types. Its error becomes a note. */
   readonly meanwhile: (work: Promise<unknown>) => void;
   readonly progress: ShowProgress;
@@ -81,6 +83,11 @@ async function messageOf(chat: ChatContext, item: TimelineItem<Message> | null, 
 
 /** The message of this peer with a number, or its newest one. */
 async function ownMessage(chat: ChatContext, number: number | null, verb: string): Promise<Message | null> {
+  // Without a number, an older message must not be taken for one that is on its way.
+  if (number === null && !(await chat.isShown())) {
+    await chat.note(`your last message is not sent yet (${verb} another one by its number)`);
+    return null;
+  }
   const item = number === null ? chat.view.newestOwn : chat.view.item(number);
   if (number === null && item === null) {
     await chat.note(`there is no message of yours here (${verb} one by its number)`);

@@ -74,8 +74,9 @@ class Chat {
     });
     const note = (text: string) => this.#note(text);
     const send = (said: Said) => this.#send(said);
+    const isShown = () => this.#isShown();
     this.#context = {
-      ...{ room, timeline, screen, note, send, signal },
+      ...{ room, timeline, screen, note, send, isShown, signal },
       meanwhile: (work) => this.#meanwhile(work),
       progress: (text) => {
         this.#transfer = text;
@@ -193,6 +194,15 @@ class Chat {
       this.#whenBack = resolve;
     });
     await waitFor(Promise.race([back, pause(echoWaitMs, signal)]), signal);
+  }
+
+  /** Waits a moment until everything that was said is shown. Returns whether it is. */
+  async #isShown(): Promise<boolean> {
+    const { signal } = this.deps;
+    if (this.#outbox.isWaiting) return false;
+    const shown = this.#echoed().then(() => this.#view.settled());
+    await waitFor(Promise.race([shown, pause(echoWaitMs, signal)]), signal);
+    return this.#outbox.size === 0 && this.#said.size === 0;
   }
 
   async #send(said: Said): Promise<void> {
