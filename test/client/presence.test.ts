@@ -41,8 +41,8 @@ test("presence is sent every 60 s while a person has the room open, and is over 
   const close = bob.presence.open();
   const again = bob.presence.open();
   await settled();
-  await ana.take(bob.sent[0]);
-  expect([await bob.kinds(), ana.of("bob").state]).toEqual([["present"], "present"]);
+  for (const one of bob.sent) await ana.take(one);
+  expect([await bob.kinds(), ana.of("bob").state]).toEqual([["bye", "present"], "present"]);
   let count = 0;
   for (let second = 0; second < 3_600; second++) {
     await bob.wait(1_000);
@@ -67,7 +67,7 @@ test("presence is sent every 60 s while a person has the room open, and is over 
 test("a member who comes learns within 2 s who is here, and coming and going causes one signal in 10 s", async () => {
   const bob = peer("bob");
   const close = bob.presence.open();
-  expect(await bob.kinds()).toEqual(["present"]);
+  expect(await bob.kinds()).toEqual(["bye", "present"]);
   const comes = (kind: "present" | "bye") =>
     bob.take(made({ as: "ana", kind, timeMs: busMs + Math.floor(bob.clock.nowMs) }));
   await comes("present");
@@ -90,6 +90,30 @@ test("a member who comes learns within 2 s who is here, and coming and going cau
   await comes("present");
   await bob.wait(2_000);
   expect(await bob.kinds()).toEqual([]);
+});
+
+test("another device of a member who is here already learns within 2 s who is here, too", async () => {
+  const bob = peer("bob");
+  bob.presence.open();
+  await bob.kinds();
+  for (const device of [peer("ana"), peer("ana")]) {
+    device.clock.nowMs = bob.clock.nowMs;
+    device.presence.open();
+    await settled();
+    for (const one of device.sent) await bob.take(one);
+    await bob.wait(2_000);
+    expect(await bob.kinds()).toEqual(["present"]);
+    await bob.wait(10_000);
+  }
+});
+
+test("a person who opens a room is announced once the answers of others can be received", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const bob = peer("bob", { follow: () => promise });
+  bob.presence.open();
+  expect(await bob.kinds()).toEqual([]);
+  resolve();
+  expect(await bob.kinds()).toEqual(["bye", "present"]);
 });
 
 test("a room that is opened and closed again and again sends 10 signals a second, and its last state", async () => {
@@ -244,7 +268,7 @@ test("the user's switch turns everything off both ways", async () => {
   await ana.take(made({ as: "bob", kind: "present" }));
   ana.signals.isOn = false;
   expect([await ana.kinds(), ana.changes]).toEqual([
-    ["present", "bye"],
+    ["bye", "present", "bye"],
     ["bob present", "bob gone"],
   ]);
   expect(ana.signals.subjects).toEqual([]);

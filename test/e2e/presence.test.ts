@@ -43,14 +43,8 @@ test("typing, presence and read marks reach the other member, and a message ends
   const [own, theirs] = (await roomOf(ana, bob)) as [Room, Room];
   const of = () => own.presence.of(bob.identity.endpoint);
   const stop = own.presence.on("change", () => undefined);
-  // A signal before the subscription is lost, so it is repeated.
-  let close = theirs.presence.open();
-  await until("bob is seen", () => {
-    if (of().state === "present") return true;
-    close();
-    close = theirs.presence.open();
-    return false;
-  });
+  const close = theirs.presence.open();
+  await until("bob is seen", () => of().state === "present");
   theirs.typing();
   await until("bob is seen typing", () => of().isTyping);
   const { id } = await theirs.send("hello");
@@ -64,6 +58,21 @@ test("typing, presence and read marks reach the other member, and a message ends
   const { messages } = await own.history();
   expect(messages.map(({ text }) => text)).toEqual(["hello"]);
 });
+
+test("who opens a room learns who is here, also on a second device", async () => {
+  const [ana, bob] = [await newcomer("gil"), await newcomer("hal")];
+  const [own, theirs] = (await roomOf(ana, bob)) as [Room, Room];
+  const urls = [running.server.ready.http];
+  const other = await Bus.connect({ urls, identity: ana.identity, state: new MemoryState() });
+  open.push(other);
+  const second = await other.room(own.id);
+  const sees = (room: Room, { identity }: Bus) => room.presence.of(identity.endpoint).state === "present";
+  own.presence.open();
+  theirs.presence.open();
+  await until("both see each other", () => sees(own, bob) && sees(theirs, ana));
+  second.presence.open();
+  await until("the second device sees bob", () => sees(second, bob));
+}, 60_000);
 
 test("a room with more members than the setting allows has none, and its messages go on", async () => {
   const all = await Promise.all(["cleo", "dan", "eve", "fay"].map((name) => newcomer(name)));

@@ -44,6 +44,7 @@ interface Options {
   readonly epoch?: number;
   readonly policy?: Policy;
   readonly readMarks?: boolean;
+  readonly follow?: () => Promise<void>;
 }
 
 const open: Signals[] = [];
@@ -61,7 +62,7 @@ export function peer(name: string, given: Options = {}) {
   const signals = new Signals({
     me: endpointOf(name),
     clock: { now: () => busMs + clock.nowMs, steadyMs: () => clock.nowMs },
-    ...{ isOn: true, readMarks: given.readMarks, follow: async () => undefined, onTrouble },
+    ...{ isOn: true, readMarks: given.readMarks, follow: given.follow ?? (async () => undefined), onTrouble },
     line: () => line,
   });
   const line = {

@@ -55,6 +55,8 @@ export class RoomSignals {
   /** How often the application opened the room, without closing it. */
   #opened = 0;
   #isIdle = false;
+  /** Whether this peer was announced to the others. */
+  #hasEntered = false;
   #nextPresentMs = Number.POSITIVE_INFINITY;
   /** When `bye` is sent, if it was over the limit. */
   #byeMs = Number.POSITIVE_INFINITY;
@@ -109,7 +111,7 @@ export class RoomSignals {
   open(): () => void {
     this.#opened += 1;
     this.#follow();
-    if (this.#opened === 1) this.#sendPresent();
+    if (this.#opened === 1) void this.deps.signals.following.then(() => this.#enter());
     let isOver = false;
     return () => {
       if (isOver) return;
@@ -123,7 +125,7 @@ export class RoomSignals {
   setIdle(isIdle: boolean): void {
     if (this.#isIdle === isIdle) return;
     this.#isIdle = isIdle;
-    if (this.#opened > 0) this.#sendPresent();
+    if (this.#hasEntered) this.#sendPresent();
   }
 
   /** A person is typing: call it at each key. `false`: stopped without sending. Sending a message stops it, too. */
@@ -200,7 +202,19 @@ export class RoomSignals {
 
   /** A connection is ready again: the others may not have got what was sent without one. */
   resume(): void {
-    if (this.#opened > 0) this.#sendPresent();
+    if (this.#hasEntered) this.#sendPresent();
+    else this.#enter();
+  }
+
+  /**
+   * Says that this peer is here, once it receives what the others answer. They answer one who was not here: `bye` ends
+   * what they know of another device, or of a program that was killed.
+   */
+  #enter(): void {
+    if (this.#opened === 0 || this.#hasEntered || !this.deps.signals.isConnected) return;
+    this.#hasEntered = true;
+    this.#send("bye");
+    this.#sendPresent();
   }
 
   /** The user turned signals off: the others learn that this peer is gone, and what is known of them is forgotten. */
@@ -213,6 +227,7 @@ export class RoomSignals {
   }
 
   #leave(): void {
+    this.#hasEntered = false;
     this.#nextPresentMs = Number.POSITIVE_INFINITY;
     this.#typingSentMs = null;
     this.#sendBye();

@@ -41,6 +41,7 @@ export class Signals implements SignalSwitch {
   #line: object | null = null;
   /** Counts what was sent on the current connection. */
   #counter = 0;
+  #following: Promise<void> = Promise.resolve();
 
   constructor(private readonly deps: SignalsDeps) {
     this.#isOn = deps.isOn ?? true;
@@ -97,6 +98,16 @@ export class Signals implements SignalSwitch {
     this.#refollow();
   }
 
+  /** Resolves when the rooms that are followed now are received, or cannot be. */
+  get following(): Promise<void> {
+    return this.#following;
+  }
+
+  /** Whether a signal can be sent now. */
+  get isConnected(): boolean {
+    return this.deps.line() !== null;
+  }
+
   /** Makes sure that a room's `tick` is called at a time, by the monotonic clock. */
   wake(room: RoomSignals, atMs: number): void {
     this.#awake.add(room);
@@ -143,7 +154,7 @@ export class Signals implements SignalSwitch {
   }
 
   #refollow(): void {
-    this.deps.follow(this.subjects.length > 0).catch(this.deps.onTrouble);
+    this.#following = this.deps.follow(this.subjects.length > 0).catch(this.deps.onTrouble);
   }
 
   #tick(): number {
